@@ -1,0 +1,20 @@
+//! The decision core of Palisade: everything that an appliance decides, and nothing that it does.
+//!
+//! Owns heartbeat, agreement, the fencing harness and node sessions. Must never allocate, read a clock, do I/O or use
+//! `unsafe`: bytes, ticks and device answers come in through `Engine::handle`, outputs leave through `Engine::poll`.
+//! The same code runs in the unikernel, in the simulator and in `palisadectl`. Rules: docs/PROTOCOL.md.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+extern crate std;
+
+pub mod board;
+pub mod config;
+pub mod fencing;
+pub mod id;
+pub mod io;
+pub mod limits;
+pub mod status;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,128 @@
+//! Every capacity and default time, and how they must relate. The only home of such numbers.
+//!
+//! Each constant says its unit, why it has this value, and what breaks if it changes. The assertions at the end are the
+//! relations of DESIGN §4 and SAFETY C1: a build that violates one does not exist, and a configuration that violates one
+//! is refused (`config::check`).
+
+// ---- capacities -----------------------------------------------------------------------------------------------------
+
+/// Hosts, and so appliances: as many as a `HostId` can name.
+pub const HOSTS_MAX: usize = 255;
+/// Nodes: as many as OCFS2 and the DLM can number.
+pub const NODES_MAX: usize = 255;
+/// Tables indexed by a host or node number, zero unused.
+pub const ID_SLOTS: usize = 256;
+/// Redundant cluster links of a host. Each datagram goes out on all of them.
+pub const LINKS_MAX: usize = 4;
+/// Nodes served by one appliance: one channel and one monitor port each; two PCI slots per node is what bounds it.
+pub const LOCAL_NODES_MAX: usize = 8;
+/// Configured devices: one BMC and one PDU outlet for each host.
+pub const DEVICES_MAX: usize = 512;
+/// Levels of one target's topology.
+pub const LEVELS_MAX: usize = 4;
+/// Devices of one level, all of which must be `Confirmed`: the outlets of a machine with four power supplies.
+pub const LEVEL_DEVICES_MAX: usize = 4;
+/// Hosts named as executors of one device. An empty list means every host that the device does not cover.
+pub const EXECUTORS_MAX: usize = 8;
+/// Characters of a name in the configuration.
+pub const NAME_MAX: usize = 32;
+/// Bytes of an IPMI password: RMCP+ cuts there.
+pub const PASSWORD_MAX: usize = 20;
+/// Bytes of a configuration file. 255 hosts, their nodes and devices take about 200 KiB.
+pub const CONFIG_BYTES_MAX: usize = 512 * 1024;
+
+/// Bytes of a datagram's plain text and header together: below every usual MTU, so nothing fragments below us.
+pub const DATAGRAM_MAX: usize = 1400;
+/// Bytes of a frame's fixed part.
+pub const FRAME_BYTES: usize = 64;
+/// Bytes of payload that may follow a frame's fixed part.
+pub const FRAME_PAYLOAD_MAX: usize = 448;
+/// The largest frame.
+pub const FRAME_MAX: usize = FRAME_BYTES + FRAME_PAYLOAD_MAX;
+
+/// Open vsock connections of one appliance: its local nodes, twice, and some operators.
+pub const VSOCK_SESSIONS_MAX: usize = 24;
+/// Sessions of one appliance on both roads.
+pub const SESSIONS_MAX: usize = LOCAL_NODES_MAX + VSOCK_SESSIONS_MAX;
+/// Device attempts under way in one appliance. More wait in the leader.
+pub const JOBS_MAX: usize = 16;
+/// Closed fencing records that are remembered across a leader change.
+pub const HISTORY_MAX: usize = 64;
+/// Open fencing records: one per node and one per host is reserved, so no decision is ever refused for lack of room (SAFETY I3).
+pub const RECORDS_MAX: usize = NODES_MAX + HOSTS_MAX;
+/// Outputs that the engine queues in one call of `handle`; the driver drains them before the next input.
+pub const OUTPUTS_MAX: usize = 1024;
+/// Answers to heartbeats whose snapshots of stamps are kept (16 heartbeats = 1.6 s at 100 ms: longer than any lease-worthy answer).
+pub const SNAPSHOTS_MAX: usize = 16;
+/// Bits of the replay window of a sender: as many datagrams may be overtaken and still count once.
+pub const REPLAY_WINDOW: u64 = 128;
+
+// ---- default times, all configurable --------------------------------------------------------------------------------
+
+/// How often a member tells the leader that it lives, ms. Shorter finds deaths no faster (`host_dead_ms` does) and costs CPU.
+pub const HEARTBEAT_MS: u32 = 100;
+/// Silence after which a host is accused, ms: ten heartbeats.
+pub const HOST_DEAD_MS: u32 = 1000;
+/// P: for how long a heartbeat promises not to vote for another leader, ms.
+pub const PROMISE_MS: u32 = 1000;
+/// Random delay before standing for election, ms, at most: parts the candidates.
+pub const ELECTION_JITTER_MS: u32 = 200;
+/// How long an election takes at most when a quorum is connected, ms. A bound for the relations below.
+pub const ELECTION_MAX_MS: u32 = 500;
+/// How often a node beats, ms.
+pub const BEAT_MS: u32 = 200;
+/// Silence after which a node is accused by its own appliance, ms.
+pub const NODE_DEAD_MS: u32 = 1500;
+/// A node resets itself when its lease has not been renewed for so long, ms.
+pub const NODE_LEASE_MS: u32 = 5000;
+/// A guard kills its node VMs when its lease has not been renewed for so long by the host's clock, ms.
+pub const GUARD_LEASE_MS: u32 = 6000;
+/// An appliance that died is back and asking for admission after so long, ms, at most.
+pub const RESTART_MS: u32 = 700;
+/// Admission after the first question, ms, at most.
+pub const ADMISSION_MS: u32 = 200;
+/// Every voter without a leader for so long, ms: then a cold start may be considered.
+pub const COLD_MS: u32 = 2500;
+/// How often the guard tells the appliance the host's clock, ms.
+pub const STAMP_MS: u32 = 200;
+/// A gap between guard stamps and own counter above this, ms: the appliance was stopped (SAFETY C5).
+pub const STAMP_GAP_MAX_MS: u32 = 500;
+/// Validity of an order to an executor, ms, counted by the executor from the request that it answers (SAFETY F1).
+pub const ORDER_MS: u32 = 2000;
+/// A leader that stalled twice within this time steps down, ms (SAFETY A8).
+pub const DISTRUST_MS: u32 = 5000;
+/// A pause of the own loop above this makes a leader distrust its accusations, ms.
+pub const STALL_MS: u32 = 300;
+/// First pause before a failed level is tried again, ms; doubles up to `RETRY_MAX_MS`.
+pub const RETRY_MS: u32 = 250;
+/// The longest pause between two attempts, ms.
+pub const RETRY_MAX_MS: u32 = 8000;
+/// How long one attempt at a local device (QMP, guard) may take, ms.
+pub const LOCAL_ATTEMPT_MS: u32 = 1000;
+/// How long one attempt at a remote device may take unless the device says otherwise, ms.
+pub const DEVICE_ATTEMPT_MS: u32 = 10_000;
+/// How far two clocks may drift apart, parts per thousand.
+pub const DRIFT_PER_MILLE: u64 = 1;
+/// How often a datagram that wants an answer is sent again, ms.
+pub const RESEND_MS: u32 = 50;
+
+/// UDP port of heartbeats and agreement: the class that is never dropped for another.
+pub const PORT_MEMBERSHIP: u16 = 7641;
+/// UDP port of state transfer and fencing orders.
+pub const PORT_STATE: u16 = 7642;
+/// vsock stream port of the node protocol.
+pub const PORT_VSOCK: u32 = 7640;
+
+// ---- how they relate (DESIGN §4, SAFETY C1) -------------------------------------------------------------------------
+
+const _: () = assert!(PROMISE_MS <= HOST_DEAD_MS);
+const _: () = assert!(NODE_LEASE_MS >= 2 * (HOST_DEAD_MS + ELECTION_MAX_MS) + RESTART_MS + HEARTBEAT_MS);
+const _: () = assert!(GUARD_LEASE_MS >= NODE_LEASE_MS + RESTART_MS);
+const _: () = assert!(COLD_MS > PROMISE_MS + 2 * ELECTION_MAX_MS);
+const _: () = assert!(COLD_MS + PROMISE_MS + ELECTION_MAX_MS < NODE_LEASE_MS);
+const _: () = assert!(RESTART_MS + ADMISSION_MS < HOST_DEAD_MS);
+const _: () = assert!(ELECTION_JITTER_MS < ELECTION_MAX_MS);
+const _: () = assert!(4 * HEARTBEAT_MS < HOST_DEAD_MS);
+const _: () = assert!(2 * STAMP_MS < STAMP_GAP_MAX_MS);
+const _: () = assert!(3 * BEAT_MS < NODE_DEAD_MS && NODE_DEAD_MS < NODE_LEASE_MS);
+const _: () = assert!(HISTORY_MAX <= RECORDS_MAX);

@@ -1,0 +1,519 @@
+//! The node protocol: what shims, node clients and operators say to an appliance, as bodies of frames.
+//!
+//! Owns the layouts, for both roads (the shim's channel and vsock). The C header of the shim follows this file; a test
+//! holds the two together. Rules: DESIGN §6, SAFETY G5 (session ids), C3 (stamps), F4 (condemned).
+//!
+//! ```text
+//! node                                        appliance
+//!  | HELLO(node, incarnation, nonce) ------->  |   repeated until answered
+//!  | <------- WELCOME(nonce, session, times)   |   a new session id each time; older ones are dead
+//!  | BEAT(stamp) --------------------------->  |   the first BEAT opens the session
+//!  | <------- LEASE(stamp as sent, lease_ms)   |   lease ends lease_ms after *that* stamp, by the node's clock
+//!  | <------- VIEW, NODE_UP, NODE_SUSPECT, NODE_DOWN
+//!  | LAST_GASP(reason) / BYE --------------->  |
+//!  | <------- ERROR(code)                      |   condemned, wrong node, ...: the node resets itself
+//! ```
+
+use super::frame::{BODY_BYTES, Frame};
+use super::{Error, Fields, Result, put};
+use crate::fencing::Class;
+use crate::id::{Ballot, HostId, Incarnation, NodeId};
+
+mod kind {
+    pub const HELLO: u8 = 1;
+    pub const WELCOME: u8 = 2;
+    pub const BEAT: u8 = 3;
+    pub const LEASE: u8 = 4;
+    pub const BYE: u8 = 5;
+    pub const LAST_GASP: u8 = 6;
+    pub const ERROR: u8 = 7;
+    pub const BUSY: u8 = 8;
+    pub const VIEW: u8 = 9;
+    pub const NODE_UP: u8 = 10;
+    pub const NODE_SUSPECT: u8 = 11;
+    pub const NODE_DOWN: u8 = 12;
+    pub const STATUS: u8 = 13;
+    pub const STATUS_PART: u8 = 14;
+    pub const FENCE: u8 = 15;
+    pub const FENCE_REPLY: u8 = 16;
+}
+
+/// Why a frame or a session is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refusal {
+    /// This session speaks for another node, or for none.
+    WrongNode = 1,
+    /// This incarnation was fenced, or is about to be: it must reset itself (SAFETY F4).
+    Condemned = 2,
+    /// No such session: say HELLO again.
+    NoSession = 3,
+    /// The appliance was not admitted yet: try again.
+    NotAdmitted = 4,
+    /// The request names nobody, or a state in which it makes no sense.
+    BadRequest = 5,
+    /// The node's earlier incarnation is not Confirmed dead yet: try again (SAFETY E8).
+    NotYet = 6,
+    /// The cluster incarnation that this node belonged to is over (SAFETY B5).
+    ClusterOver = 7,
+}
+
+/// Why a node says its last word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Gasp {
+    /// The kernel panics.
+    Panic = 1,
+    /// The node resets itself because its lease ended.
+    LeaseEnded = 2,
+    /// Anything else.
+    Other = 3,
+}
+
+/// Where a node stands, in VIEW and STATUS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum NodeState {
+    /// Never seen under this view.
+    #[default]
+    Unknown = 0,
+    /// A member under its incarnation.
+    Up = 1,
+    /// The decision to fence its incarnation is committed; no proof yet.
+    Condemned = 2,
+    /// Its incarnation is Confirmed: it can no longer write.
+    Down = 3,
+    /// It left by itself.
+    Left = 4,
+}
+
+/// One node of a VIEW.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ViewNode {
+    /// The node.
+    pub node: NodeId,
+    /// Where it stands.
+    pub state: NodeState,
+    /// On which host.
+    pub host: HostId,
+    /// The evidence class if it is down, else zero.
+    pub class: u8,
+    /// The incarnation that this is about.
+    pub incarnation: Incarnation,
+}
+
+impl ViewNode {
+    /// Bytes of one entry in a payload.
+    pub const BYTES: usize = 12;
+
+    /// Writes the entry.
+    pub fn emit(&self, buffer: &mut [u8]) {
+        put(buffer, 0, [self.node.get(), self.state as u8, self.host.get(), self.class]);
+        put(buffer, 4, self.incarnation.to_le_bytes());
+    }
+
+    /// Reads the entry.
+    ///
+    /// # Errors
+    /// Too short, or an unknown state.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() < Self::BYTES {
+            return Err(Error);
+        }
+        let fields = Fields(bytes);
+        Ok(Self {
+            node: NodeId::new(fields.u8(0)),
+            state: match fields.u8(1) {
+                0 => NodeState::Unknown,
+                1 => NodeState::Up,
+                2 => NodeState::Condemned,
+                3 => NodeState::Down,
+                4 => NodeState::Left,
+                _ => return Err(Error),
+            },
+            host: HostId::new(fields.u8(2)),
+            class: fields.u8(3),
+            incarnation: fields.u64(4),
+        })
+    }
+}
+
+/// What a STATUS asks for, and a STATUS_PART brings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Section {
+    /// One `status::Summary`.
+    Summary = 0,
+    /// `status::HostEntry` each.
+    Hosts = 1,
+    /// `status::NodeEntry` each.
+    Nodes = 2,
+    /// `status::HistoryEntry` each, newest first; open records before closed ones.
+    History = 3,
+    /// `status::Counter` values, in the order of `status::COUNTER_NAMES`.
+    Counters = 4,
+}
+
+/// What an operator wants fenced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One node.
+    Node(NodeId),
+    /// One host, and so every node on it.
+    Host(HostId),
+}
+
+/// One message of the node protocol. Payloads (VIEW, STATUS_PART) stay in the frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Node -> appliance: this incarnation wants a session.
+    Hello {
+        /// Its number.
+        node: NodeId,
+        /// Changes at each boot of the node.
+        incarnation: Incarnation,
+        /// Echoed by WELCOME, so that a stale WELCOME is known.
+        nonce: u64,
+    },
+    /// Appliance -> node: here is your session (its id is in the frame's head).
+    Welcome {
+        /// From HELLO.
+        nonce: u64,
+        /// Whose appliance this is.
+        host: HostId,
+        /// For which node the session speaks.
+        node: NodeId,
+        /// Beat that often, milliseconds.
+        beat_ms: u32,
+        /// A lease is that long, milliseconds.
+        lease_ms: u32,
+        /// The cluster incarnation's number.
+        cluster: u32,
+    },
+    /// Node -> appliance: I live; `stamp` is my clock.
+    Beat {
+        /// Opaque to everybody but the node.
+        stamp: u64,
+    },
+    /// Appliance -> node: your lease counts from this stamp.
+    Lease {
+        /// From the BEAT that was answered all the way from the leader (SAFETY C3).
+        stamp: u64,
+        /// For how long, milliseconds.
+        lease_ms: u32,
+    },
+    /// Node -> appliance: I leave in peace.
+    Bye,
+    /// Node -> appliance: I am dying.
+    LastGasp {
+        /// Why.
+        reason: Gasp,
+    },
+    /// Appliance -> node: refused.
+    Error {
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Appliance -> node: too much; nothing was accepted.
+    Busy,
+    /// Appliance -> node: a part of the committed view; entries in the payload.
+    View {
+        /// The view's version.
+        version: u64,
+        /// Under whose ballot it was committed.
+        ballot: Ballot,
+        /// First part: 0.
+        part: u16,
+        /// How many parts.
+        parts: u16,
+    },
+    /// Appliance -> node: this incarnation is a member.
+    NodeUp(NodeEvent),
+    /// Appliance -> node: this incarnation is accused; nothing may be concluded from it.
+    NodeSuspect(NodeEvent),
+    /// Appliance -> node: this incarnation can no longer write. Only after Confirmed.
+    NodeDown(NodeEvent),
+    /// Anybody -> appliance: how are things.
+    Status {
+        /// What is asked.
+        section: Section,
+        /// Skip so many entries.
+        first: u16,
+    },
+    /// Appliance -> asker: entries in the payload.
+    StatusPart {
+        /// What was asked.
+        section: Section,
+        /// The payload starts with this entry.
+        first: u16,
+        /// It holds so many.
+        count: u16,
+        /// There are so many.
+        total: u16,
+    },
+    /// Operator -> appliance: fence this.
+    Fence {
+        /// Whom.
+        target: Target,
+    },
+    /// Appliance -> operator: the decision is committed under this view.
+    FenceReply {
+        /// Whom.
+        target: Target,
+        /// The committed version.
+        version: u64,
+    },
+}
+
+/// What happened to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeEvent {
+    /// The node.
+    pub node: NodeId,
+    /// Its host.
+    pub host: HostId,
+    /// The evidence, for NODE_DOWN.
+    pub class: Option<Class>,
+    /// Which incarnation.
+    pub incarnation: Incarnation,
+    /// The committed version that says so; a token that only grows.
+    pub version: u64,
+}
+
+mod field {
+    pub const NODE: usize = 0;
+    pub const HOST: usize = 1;
+    pub const CODE: usize = 2;
+    pub const PART: usize = 4;
+    pub const PARTS: usize = 6;
+    pub const TOTAL: usize = 8;
+    pub const INCARNATION: usize = 8;
+    pub const STAMP: usize = 16;
+    pub const VERSION: usize = 16;
+    pub const ROUND: usize = 24;
+    pub const LEASE: usize = 28;
+    pub const BEAT: usize = 32;
+    pub const CLUSTER: usize = 36;
+}
+
+impl Message {
+    /// Reads the message in a frame.
+    ///
+    /// # Errors
+    /// Not a kind of this protocol, or a value that its field does not allow.
+    pub fn parse(frame: &Frame<'_>) -> Result<Self> {
+        let body = Fields(&frame.body);
+        let node = NodeId::new(body.u8(field::NODE));
+        let stamp = body.u64(field::STAMP);
+        let lease_ms = body.u32(field::LEASE);
+        Ok(match frame.kind {
+            kind::HELLO => Self::Hello { node, incarnation: body.u64(field::INCARNATION), nonce: stamp },
+            kind::WELCOME => Self::Welcome {
+                nonce: stamp,
+                host: HostId::new(body.u8(field::HOST)),
+                node,
+                beat_ms: body.u32(field::BEAT),
+                lease_ms,
+                cluster: body.u32(field::CLUSTER),
+            },
+            kind::BEAT => Self::Beat { stamp },
+            kind::LEASE => Self::Lease { stamp, lease_ms },
+            kind::BYE => Self::Bye,
+            kind::LAST_GASP => Self::LastGasp { reason: gasp(body.u8(field::CODE))? },
+            kind::ERROR => Self::Error { refusal: refusal(body.u8(field::CODE))? },
+            kind::BUSY => Self::Busy,
+            kind::VIEW => Self::View {
+                version: body.u64(field::VERSION),
+                ballot: Ballot { round: body.u32(field::ROUND), host: HostId::new(body.u8(field::HOST)) },
+                part: body.u16(field::PART),
+                parts: body.u16(field::PARTS),
+            },
+            kind::NODE_UP => Self::NodeUp(NodeEvent::read(&body)?),
+            kind::NODE_SUSPECT => Self::NodeSuspect(NodeEvent::read(&body)?),
+            kind::NODE_DOWN => {
+                let event = NodeEvent::read(&body)?;
+                if event.class.is_none() {
+                    return Err(Error);
+                }
+                Self::NodeDown(event)
+            }
+            kind::STATUS => Self::Status { section: section(body.u8(field::CODE))?, first: body.u16(field::PART) },
+            kind::STATUS_PART => Self::StatusPart {
+                section: section(body.u8(field::CODE))?,
+                first: body.u16(field::PART),
+                count: body.u16(field::PARTS),
+                total: body.u16(field::TOTAL),
+            },
+            kind::FENCE => Self::Fence { target: target(&body)? },
+            kind::FENCE_REPLY => Self::FenceReply { target: target(&body)?, version: body.u64(field::VERSION) },
+            _ => return Err(Error),
+        })
+    }
+
+    /// The frame that carries the message.
+    #[must_use]
+    pub fn frame<'p>(&self, session: u32, sequence: u32, payload: &'p [u8]) -> Frame<'p> {
+        let mut body = [0; BODY_BYTES];
+        let kind = self.emit_body(&mut body);
+        Frame { kind, session, sequence, body, payload }
+    }
+
+    fn emit_body(&self, body: &mut [u8; BODY_BYTES]) -> u8 {
+        match *self {
+            Self::Hello { node, incarnation, nonce } => {
+                put(body, field::NODE, [node.get()]);
+                put(body, field::INCARNATION, incarnation.to_le_bytes());
+                put(body, field::STAMP, nonce.to_le_bytes());
+                kind::HELLO
+            }
+            Self::Welcome { nonce, host, node, beat_ms, lease_ms, cluster } => {
+                put(body, field::NODE, [node.get(), host.get()]);
+                put(body, field::STAMP, nonce.to_le_bytes());
+                put(body, field::LEASE, lease_ms.to_le_bytes());
+                put(body, field::BEAT, beat_ms.to_le_bytes());
+                put(body, field::CLUSTER, cluster.to_le_bytes());
+                kind::WELCOME
+            }
+            Self::Beat { stamp } => {
+                put(body, field::STAMP, stamp.to_le_bytes());
+                kind::BEAT
+            }
+            Self::Lease { stamp, lease_ms } => {
+                put(body, field::STAMP, stamp.to_le_bytes());
+                put(body, field::LEASE, lease_ms.to_le_bytes());
+                kind::LEASE
+            }
+            Self::Bye => kind::BYE,
+            Self::LastGasp { reason } => code(body, reason as u8, kind::LAST_GASP),
+            Self::Error { refusal } => code(body, refusal as u8, kind::ERROR),
+            Self::Busy => kind::BUSY,
+            Self::View { version, ballot, part, parts } => {
+                put(body, field::HOST, [ballot.host.get()]);
+                put(body, field::VERSION, version.to_le_bytes());
+                put(body, field::ROUND, ballot.round.to_le_bytes());
+                put(body, field::PART, part.to_le_bytes());
+                put(body, field::PARTS, parts.to_le_bytes());
+                kind::VIEW
+            }
+            Self::NodeUp(event) => event.write(body, kind::NODE_UP),
+            Self::NodeSuspect(event) => event.write(body, kind::NODE_SUSPECT),
+            Self::NodeDown(event) => event.write(body, kind::NODE_DOWN),
+            Self::Status { section, first } => {
+                put(body, field::PART, first.to_le_bytes());
+                code(body, section as u8, kind::STATUS)
+            }
+            Self::StatusPart { section, first, count, total } => {
+                put(body, field::PART, first.to_le_bytes());
+                put(body, field::PARTS, count.to_le_bytes());
+                put(body, field::TOTAL, total.to_le_bytes());
+                code(body, section as u8, kind::STATUS_PART)
+            }
+            Self::Fence { target } => write_target(body, target, kind::FENCE),
+            Self::FenceReply { target, version } => {
+                put(body, field::VERSION, version.to_le_bytes());
+                write_target(body, target, kind::FENCE_REPLY)
+            }
+        }
+    }
+}
+
+impl NodeEvent {
+    fn read(body: &Fields<'_>) -> Result<Self> {
+        let class = body.u8(field::CODE);
+        Ok(Self {
+            node: NodeId::new(body.u8(field::NODE)),
+            host: HostId::new(body.u8(field::HOST)),
+            class: if class == 0 { None } else { Some(Class::from_wire(class).ok_or(Error)?) },
+            incarnation: body.u64(field::INCARNATION),
+            version: body.u64(field::VERSION),
+        })
+    }
+
+    fn write(&self, body: &mut [u8], kind: u8) -> u8 {
+        put(body, field::NODE, [self.node.get(), self.host.get(), self.class.map_or(0, |class| class as u8)]);
+        put(body, field::INCARNATION, self.incarnation.to_le_bytes());
+        put(body, field::VERSION, self.version.to_le_bytes());
+        kind
+    }
+}
+
+fn code(body: &mut [u8], code: u8, kind: u8) -> u8 {
+    put(body, field::CODE, [code]);
+    kind
+}
+
+fn target(body: &Fields<'_>) -> Result<Target> {
+    match (body.u8(field::NODE), body.u8(field::HOST)) {
+        (node, 0) if node != 0 => Ok(Target::Node(NodeId::new(node))),
+        (0, host) if host != 0 => Ok(Target::Host(HostId::new(host))),
+        _ => Err(Error),
+    }
+}
+
+fn write_target(body: &mut [u8], target: Target, kind: u8) -> u8 {
+    match target {
+        Target::Node(node) => put(body, field::NODE, [node.get()]),
+        Target::Host(host) => put(body, field::HOST, [host.get()]),
+    }
+    kind
+}
+
+fn gasp(number: u8) -> Result<Gasp> {
+    [Gasp::Panic, Gasp::LeaseEnded, Gasp::Other].into_iter().find(|g| *g as u8 == number).ok_or(Error)
+}
+
+fn refusal(number: u8) -> Result<Refusal> {
+    use Refusal::{BadRequest, ClusterOver, Condemned, NoSession, NotAdmitted, NotYet, WrongNode};
+    [WrongNode, Condemned, NoSession, NotAdmitted, BadRequest, NotYet, ClusterOver]
+        .into_iter()
+        .find(|r| *r as u8 == number)
+        .ok_or(Error)
+}
+
+fn section(number: u8) -> Result<Section> {
+    use Section::{Counters, History, Hosts, Nodes, Summary};
+    [Summary, Hosts, Nodes, History, Counters].into_iter().find(|s| *s as u8 == number).ok_or(Error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_message_survives_its_frame() {
+        let event = NodeEvent {
+            node: NodeId::new(2),
+            host: HostId::new(3),
+            class: Some(Class::PowerOff),
+            incarnation: u64::MAX,
+            version: 1 << 40,
+        };
+        let node = NodeId::new(9);
+        for message in [
+            Message::Hello { node, incarnation: 4, nonce: 5 },
+            Message::Welcome { nonce: 5, host: HostId::new(1), node, beat_ms: 200, lease_ms: 5000, cluster: 3 },
+            Message::Beat { stamp: 6 },
+            Message::Lease { stamp: 6, lease_ms: 7 },
+            Message::Bye,
+            Message::LastGasp { reason: Gasp::Panic },
+            Message::Error { refusal: Refusal::Condemned },
+            Message::Busy,
+            Message::View { version: 8, ballot: Ballot { round: 2, host: HostId::new(255) }, part: 1, parts: 2 },
+            Message::NodeUp(NodeEvent { class: None, ..event }),
+            Message::NodeSuspect(NodeEvent { class: None, ..event }),
+            Message::NodeDown(event),
+            Message::Status { section: Section::History, first: 10 },
+            Message::StatusPart { section: Section::Nodes, first: 1, count: 2, total: 3 },
+            Message::Fence { target: Target::Host(HostId::new(3)) },
+            Message::FenceReply { target: Target::Node(node), version: 12 },
+        ] {
+            assert_eq!(Message::parse(&message.frame(1, 2, &[])), Ok(message));
+        }
+    }
+
+    #[test]
+    fn a_node_down_without_evidence_is_no_message() {
+        let event = NodeEvent { node: NodeId::new(2), host: HostId::new(3), class: None, incarnation: 1, version: 1 };
+        assert_eq!(Message::parse(&Message::NodeDown(event).frame(1, 2, &[])), Err(Error));
+    }
+}

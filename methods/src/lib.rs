@@ -1,0 +1,3 @@
+//! Fencing methods.
+#![no_std]
+#![forbid(unsafe_code)]
