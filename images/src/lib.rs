@@ -1,1 +1,17 @@
-//! To be written.
+//! Builds the bootable images: the appliance's, and the node's.
+//!
+//! Owns everything between the sources and `target/images`. It must never need anything on the machine that it does
+//! not name: what is missing is said, and installed if that is allowed.
+
+pub mod appliance;
+pub mod house;
+pub mod kernel;
+pub mod map;
+pub mod reproducible;
+pub mod run;
+pub mod setup;
+pub mod toolchain;
+mod tree;
+
+pub use house::House;
+pub use run::Error;

@@ -1,0 +1,195 @@
+//! The appliance's image: kernel and unikernel in one ELF file, and the PVH loader around it.
+//!
+//! Owns `target/images/palisade.elf` and `palisade-faults.elf`. It must never let anything of this machine reach the image:
+//! no path, no time, no flag that the caller's environment brings along.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::house::House;
+use crate::kernel::make_folder;
+use crate::run::{self, Error};
+use crate::toolchain::{self, Toolchain};
+use crate::{kernel, setup, tree};
+
+/// What the build needs besides a compiler: linker, `patch`, `strip`.
+const PACKAGES: [&str; 3] = ["lld", "patch", "binutils"];
+
+/// The largest image that is accepted, in bytes.
+pub const IMAGE_MAX: u64 = 2 * 1024 * 1024;
+
+const TARGET: &str = "x86_64-unknown-none";
+/// The variable that carries the compiler's flags for this target; it leaves build scripts and macros alone.
+const FLAGS: &str = "CARGO_TARGET_X86_64_UNKNOWN_NONE_RUSTFLAGS";
+
+/// The ciphers and hashes have faster code for vector registers, which this target does not have; rustc 1.96 crashes
+/// when it compiles that of poly1305 for it.
+const PORTABLE: [&str; 5] = ["poly1305", "chacha20", "aes", "sha2", "sha1"];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Product,
+    /// With doors for deliberate faults, for tests only.
+    Faults,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Product => "palisade",
+            Self::Faults => "palisade-faults",
+        }
+    }
+}
+
+/// What was built.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// What `qemu-system-x86_64 -kernel` boots.
+    pub path: PathBuf,
+    /// Kernel and unikernel before the symbols were taken off, for disassembly and for the memory map.
+    pub symbols: PathBuf,
+    /// Size of `path` in bytes.
+    pub size: u64,
+}
+
+/// Builds the image, or finds that nothing has changed.
+///
+/// # Errors
+/// If something is missing and cannot be installed, if a program fails, or if the image is larger than `IMAGE_MAX`.
+pub fn build(house: &House, kind: Kind) -> Result<Image, Error> {
+    setup::ensure(&PACKAGES)?;
+    let toolchain = toolchain::find()?;
+    println!("building {} with {} ({})", kind.name(), toolchain.version, toolchain.rustc.display());
+    make_folder(&house.images())?;
+    tree::prepare(house)?;
+    kernel::prepare(house, &toolchain)?;
+
+    let unikernel = unikernel(house, &toolchain, kind)?;
+    let stripped = unikernel.with_extension("stripped");
+    run::run(Command::new("strip").args(["--strip-all", "-o"]).arg(&stripped).arg(&unikernel))?;
+    let loader = loader(house, &toolchain, kind, &stripped)?;
+
+    let image = Image {
+        path: house.images().join(kind.name()).with_extension("elf"),
+        symbols: house.images().join(kind.name()).with_extension("symbols"),
+        size: fs::metadata(&loader).map_err(|error| Error::file("read", &loader, &error))?.len(),
+    };
+    replace(&loader, &image.path)?;
+    replace(&unikernel, &image.symbols)?;
+    if image.size > IMAGE_MAX {
+        return Err(Error(format!("the image has {} bytes; at most {IMAGE_MAX} are allowed", image.size)));
+    }
+    Ok(image)
+}
+
+/// Builds kernel and appliance; gives the path of the relocatable ELF file.
+fn unikernel(house: &House, toolchain: &Toolchain, kind: Kind) -> Result<PathBuf, Error> {
+    let mut flags = vec!["-Clinker-flavor=ld.lld".to_owned(), "-Clinker=ld.lld".to_owned()];
+    flags.extend(PORTABLE.iter().map(|name| format!("--cfg={name}_backend=\"soft\"")));
+    // Each kind has its own target folder, or the two would rebuild each other's kernel.
+    let target = house.build().join(kind.name());
+    let mut command = cargo(house, toolchain, flags)?;
+    command.args(["--package", "palisade", "--target-dir"]).arg(&target).current_dir(house.tree());
+    if kind == Kind::Faults {
+        command.args(["--features", "faults"]);
+    }
+    run::run(&mut command)?;
+    Ok(target.join(TARGET).join("release").join("palisade"))
+}
+
+/// Builds the loader around the unikernel; gives the path of the ELF file.
+fn loader(house: &House, toolchain: &Toolchain, kind: Kind, unikernel: &Path) -> Result<PathBuf, Error> {
+    let script = house.loader().join("link.ld");
+    let flags = vec![
+        "-Clinker-flavor=ld.lld".to_owned(),
+        "-Clinker=ld.lld".to_owned(),
+        // Loaded where it is linked: nobody is there yet to relocate it.
+        "-Crelocation-model=static".to_owned(),
+        "-Clink-arg=--no-pie".to_owned(),
+        format!("-Clink-arg=--script={}", script.display()),
+    ];
+    let target = house.build().join(kind.name());
+    let mut command = cargo(house, toolchain, flags)?;
+    command.arg("--target-dir").arg(&target).env("PALISADE_ELF", unikernel).current_dir(house.loader());
+    run::run(&mut command)?;
+    Ok(target.join(TARGET).join("release").join("palisade-loader"))
+}
+
+/// `cargo build` for the bare machine, with all that both builds share.
+fn cargo(house: &House, toolchain: &Toolchain, mut flags: Vec<String>) -> Result<Command, Error> {
+    flags.extend(remaps(house, toolchain)?);
+    let mut command = Command::new(&toolchain.cargo);
+    command
+        .args(["build", "--quiet", "--release", "--target", TARGET, "-Zbuild-std=core,alloc"])
+        .env("RUSTC", &toolchain.rustc)
+        // Building the library is not a stable feature yet.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("HERMIT_LOG_LEVEL_FILTER", "error")
+        .env(FLAGS, flags.join(" "));
+    // What the caller chose for the host is not for this target, and must not change the image.
+    for name in [
+        "RUSTFLAGS",
+        "CARGO_ENCODED_RUSTFLAGS",
+        "CARGO_BUILD_RUSTFLAGS",
+        "RUSTC_WRAPPER",
+        "RUSTC_WORKSPACE_WRAPPER",
+        "NO_COLOR",
+    ] {
+        command.env_remove(name);
+    }
+    // A caller that is itself run by cargo has the host's toolchain and package in its environment.
+    for (name, _) in std::env::vars_os() {
+        if is_of_a_running_cargo(&name) {
+            command.env_remove(name);
+        }
+    }
+    Ok(command)
+}
+
+fn is_of_a_running_cargo(name: &OsString) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("CARGO_PKG_")
+        || name.starts_with("CARGO_PROFILE_")
+        || name.starts_with("CARGO_MANIFEST_")
+        || name == "CARGO"
+}
+
+/// Short names for the folders whose paths the compiler writes into panic messages.
+fn remaps(house: &House, toolchain: &Toolchain) -> Result<Vec<String>, Error> {
+    let mut remaps = Vec::new();
+    let mut remap = |from: &Path, to: &str| remaps.push(format!("--remap-path-prefix={}={to}", from.display()));
+    remap(house.root(), "/palisade");
+    remap(&toolchain.sources, "/rust");
+    if let Ok(real) = toolchain.sources.canonicalize() {
+        remap(&real, "/rust");
+    }
+    for registry in registries()? {
+        remap(&registry, "/registry");
+    }
+    if remaps.iter().any(|flag| flag.contains(' ')) {
+        return Err(Error("a path with a space in it: move this checkout or CARGO_HOME".to_owned()));
+    }
+    Ok(remaps)
+}
+
+/// Where cargo unpacks published crates.
+fn registries() -> Result<Vec<PathBuf>, Error> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cargo")));
+    let home = home.ok_or_else(|| Error("neither CARGO_HOME nor HOME is set".to_owned()))?;
+    let sources = home.join("registry").join("src");
+    let entries = sources.read_dir().map_err(|error| Error::file("read", &sources, &error))?;
+    let mut registries: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    registries.sort();
+    Ok(registries)
+}
+
+/// Puts a file in place in one step: a VM may be starting from the old one.
+fn replace(from: &Path, to: &Path) -> Result<(), Error> {
+    let new = to.with_extension("new");
+    fs::copy(from, &new).map_err(|error| Error::file("write", &new, &error))?;
+    fs::rename(&new, to).map_err(|error| Error::file("write", to, &error))
+}
