@@ -4,6 +4,7 @@
 //! not name: what is missing is said, and installed if that is allowed.
 
 pub mod appliance;
+pub mod boot;
 pub mod house;
 pub mod kernel;
 pub mod map;

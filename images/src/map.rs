@@ -1,1 +1,173 @@
-//! To be written.
+//! The static memory map of an image: what is fixed before it runs, and what booting took.
+//!
+//! Owns the reading of the linked file, through `size` and `nm`. It must never guess: a number that could not be found
+//! out is shown as unknown.
+
+use std::fmt;
+use std::process::Command;
+
+use crate::appliance::{IMAGE_MAX, Image};
+use crate::boot;
+use crate::house::House;
+use crate::run::{self, Error};
+
+/// Stacks of the task that runs `main`, as the kernel makes them: main, system, interrupt.
+const STACKS: u64 = (1024 + 64 + 32) * 1024;
+/// Page tables, stacks, device tree and boot information that the loader leaves below 2 MiB.
+const LOADER_LOW: u64 = 132 * 1024;
+/// A static of at least this size gets a line of its own.
+const LARGE: u64 = 64 * 1024;
+
+/// One static variable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Static {
+    pub name: String,
+    pub size: u64,
+}
+
+impl Static {
+    /// Memory that devices write to: by convention its path or name says `dma`.
+    #[must_use]
+    pub fn is_dma(&self) -> bool {
+        self.name.to_lowercase().contains("dma")
+    }
+}
+
+/// Sizes in bytes.
+#[derive(Clone, Debug)]
+pub struct Map {
+    pub image: u64,
+    pub code: u64,
+    pub constants: u64,
+    /// Initialised and zeroed variables.
+    pub variables: u64,
+    /// The variables, largest first.
+    pub statics: Vec<Static>,
+    /// What the kernel's heap held when it was sealed, if a VM could be booted to ask.
+    pub heap: Option<Heap>,
+}
+
+/// The kernel's heap, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heap {
+    pub size: u64,
+    pub used_at_seal: u64,
+    pub peak: u64,
+}
+
+/// Reads the map from the linked file, and boots the image once to learn about the heap.
+///
+/// # Errors
+/// If `size` or `nm` fail.
+pub fn read(house: &House, image: &Image) -> Result<Map, Error> {
+    let sections = run::output(Command::new("size").args(["--format=sysv", "--radix=10"]).arg(&image.symbols))?;
+    let symbols =
+        run::output(Command::new("nm").args(["--print-size", "--demangle", "--radix=d"]).arg(&image.symbols))?;
+    let serial = boot::first_lines(house, &image.path, "heap sealed");
+    Ok(Map {
+        image: image.size,
+        code: sum(&sections, |name| name.starts_with(".text")),
+        variables: sum(&sections, is_variables),
+        constants: sum(&sections, |name| !name.starts_with(".text") && !is_variables(name) && !is_left_out(name)),
+        statics: statics(&symbols),
+        heap: serial.ok().and_then(|lines| heap(&lines)),
+    })
+}
+
+fn is_variables(name: &str) -> bool {
+    (name.starts_with(".data") && !name.starts_with(".data.rel.ro")) || name.starts_with(".bss")
+}
+
+/// Sections that never reach memory.
+fn is_left_out(name: &str) -> bool {
+    name.starts_with(".debug") || name.starts_with(".comment") || name.ends_with("tab")
+}
+
+/// Lines of `size --format=sysv`: name, size, address.
+fn sum(sections: &str, wanted: impl Fn(&str) -> bool) -> u64 {
+    let lines = sections.lines().filter(|line| line.starts_with('.'));
+    let words = lines.map(|line| line.split_whitespace().collect::<Vec<_>>());
+    words
+        .filter_map(|words| match words.as_slice() {
+            [name, size, ..] if wanted(name) => size.parse::<u64>().ok(),
+            _ => None,
+        })
+        .sum()
+}
+
+/// Lines of `nm --print-size`: address, size, class, name; the classes of variables are b and d.
+fn statics(symbols: &str) -> Vec<Static> {
+    let mut statics: Vec<_> = symbols
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.splitn(4, ' ');
+            let (_, size, class, name) = (words.next()?, words.next()?, words.next()?, words.next()?);
+            let size = size.parse().ok()?;
+            matches!(class, "b" | "B" | "d" | "D").then(|| Static { name: name.to_owned(), size })
+        })
+        .collect();
+    statics.sort_by(|a, b| b.size.cmp(&a.size).then_with(|| a.name.cmp(&b.name)));
+    statics
+}
+
+/// The line that the appliance writes when it seals the heap: `... heap sealed, N of N bytes used, peak N`.
+fn heap(serial: &str) -> Option<Heap> {
+    let line = serial.lines().find(|line| line.contains("heap sealed,"))?;
+    let (_, numbers) = line.split_once("heap sealed,")?;
+    let mut numbers = numbers.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
+    let (used_at_seal, size, peak) = (numbers.next()?, numbers.next()?, numbers.next()?);
+    Some(Heap { size, used_at_seal, peak })
+}
+
+impl fmt::Display for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let line = |f: &mut fmt::Formatter<'_>, size: u64, what: &str| writeln!(f, "{size:>12}  {what}");
+        let dma: u64 = self.statics.iter().filter(|one| one.is_dma()).map(|one| one.size).sum();
+        writeln!(f, "image and static memory, in bytes")?;
+        line(f, self.image, &format!("image file (at most {IMAGE_MAX})"))?;
+        line(f, self.code, "code")?;
+        line(f, self.constants, "constants and relocations")?;
+        line(f, self.variables, "variables")?;
+        line(f, dma, "  of these, memory that devices write to")?;
+        for one in self.statics.iter().filter(|one| one.size >= LARGE) {
+            line(f, one.size, &format!("  {}", one.name))?;
+        }
+        line(f, STACKS, "stacks")?;
+        let mut fixed = self.code + self.constants + self.variables + STACKS + LOADER_LOW;
+        match self.heap {
+            Some(heap) => {
+                fixed += heap.size;
+                line(f, heap.size, "heap of the kernel")?;
+                line(f, heap.used_at_seal, "  of this, used when it was sealed")?;
+                line(f, heap.peak, "  of this, used at most while booting")?;
+            }
+            None => writeln!(f, "{:>12}  heap of the kernel (no VM could be booted to ask)", "unknown")?,
+        }
+        line(f, LOADER_LOW, "page tables and boot information")?;
+        line(f, fixed, "in all")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_heap_line() {
+        let line = "x\npalisade: heap sealed, 64070 of 2097152 bytes used, peak 65203\n";
+        assert_eq!(heap(line), Some(Heap { size: 2_097_152, used_at_seal: 64_070, peak: 65_203 }));
+        assert_eq!(heap("palisade: heap sealed, soon"), None);
+    }
+
+    #[test]
+    fn sections_and_symbols() {
+        let sections =
+            "p  :\nsection  size  addr\n.text  10  0\n.bss  20  0\n.data.rel.ro  5  0\n.debug_info  99  0\nTotal 1\n";
+        assert_eq!(sum(sections, is_variables), 20);
+        let symbols = "0001 0064 b net::DMA_POOL\n0002 0128 B b::big thing\n0003 0008 t f\n0004 T no_size\n";
+        let found = statics(symbols);
+        assert_eq!(found[0], Static { name: "b::big thing".to_owned(), size: 128 });
+        assert!(found[1].is_dma());
+        assert_eq!(found.len(), 2);
+    }
+}
