@@ -1,1 +1,14 @@
-//! To be written.
+//! Clusters of VMs as data, and what runs and watches them: the demo and the scenes of the tests stand on this.
+//!
+//! Owns the switch, the BMCs and the hosts of a simulated machine room. Must never decide anything about fencing: it
+//! does things to a cluster and reports what nodes and appliances say about it. Everything that it starts ends with it.
+
+pub mod event;
+pub mod journal;
+pub mod observe;
+pub mod process;
+pub mod rundir;
+pub mod stop;
+pub mod switch;
+pub mod sys;
+pub mod timeline;
