@@ -1,1 +1,158 @@
-//! To be written.
+//! Says which rule a configuration breaks.
+//!
+//! Owns every rule about values that were read (`parse` owns what can be read at all). Must never change a value, guess
+//! one, or let a configuration pass under which a host could never be fenced or two leaders could act. Works on any order
+//! of the lists, so that the numbers in a sentence can be those of the file that a person reads.
+
+mod devices;
+mod links;
+mod members;
+mod times;
+
+use super::{Config, Device};
+use core::fmt::{self, Write};
+use heapless::{String, Vec};
+pub use times::{Relation, relations};
+
+/// Characters of a place in a sentence: `devices[511].method.ipmi.suite_min` fits.
+const FIELD_MAX: usize = 47;
+/// Characters of a value in a sentence: every name fits.
+const VALUE_MAX: usize = 36;
+/// The shortest and the longest that one attempt at a device may take, ms. Below, no BMC answers; above, nobody waits.
+const ATTEMPT_MS: core::ops::RangeInclusive<u32> = 200..=300_000;
+/// The longest pause before an attempt, ms.
+const DELAY_MAX_MS: u32 = 60_000;
+/// The longest of all times, ms: beyond ten minutes a time is a typing error, and sums stay far from their type's end.
+const TIME_MAX_MS: u32 = 600_000;
+/// CIDs below belong to the hypervisor (0), to loopback (1) and to the host (2).
+const CID_MIN: u32 = 3;
+
+/// A rule that a configuration breaks, for a person.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Where, like `hosts[2].links[0].ip`, counted from zero in the order of the lists.
+    pub field: String<FIELD_MAX, u8>,
+    /// What stands there.
+    pub value: String<VALUE_MAX, u8>,
+    /// What is wrong with it.
+    pub rule: &'static str,
+    /// What to do about it.
+    pub remedy: &'static str,
+}
+
+impl core::error::Error for Broken {}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is {}: {}; {}", self.field, self.value, self.rule, self.remedy)
+    }
+}
+
+/// What is allowed and still worth a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Warning {
+    /// Exactly two votes.
+    TwoVotes,
+    /// One cluster link only.
+    OneLink,
+    /// `allow_faults` is set.
+    FaultsAllowed,
+    /// A node, by its number, that has no level of its own.
+    NodeWithoutLevels(u8),
+    /// A device, by its place in the list, that no level uses.
+    DeviceUnused(usize),
+}
+
+/// How many warnings are kept: the first of each kind.
+pub const WARNINGS_MAX: usize = 5;
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TwoVotes => f.write_str(
+                "there are exactly two votes: when one host is lost, nothing is decided until it is back; add a witness, \
+                 an appliance with a vote and no nodes on any third machine",
+            ),
+            Self::OneLink => f.write_str(
+                "there is one cluster link only: when it fails, hosts are fenced; give each host a second one on another switch",
+            ),
+            Self::FaultsAllowed => f.write_str(
+                "`allow_faults` is set: a test image with doors for deliberate faults would be started; remove it where data matters",
+            ),
+            Self::NodeWithoutLevels(node) => write!(
+                f,
+                "node {node} has no levels: to fence it, its whole host is fenced; give it [[\"guard\"], [\"qmp\"]]"
+            ),
+            Self::DeviceUnused(index) => {
+                write!(f, "devices[{index}] is in no level: it is never used; name it in a host's levels or remove it")
+            }
+        }
+    }
+}
+
+type Checked = Result<(), Broken>;
+
+fn text<const N: usize>(arguments: fmt::Arguments<'_>) -> String<N, u8> {
+    let mut text = String::new();
+    // What does not fit is cut: a sentence with a short value is better than none.
+    let _ = text.write_fmt(arguments);
+    text
+}
+
+/// Refuses unless `holds`. A macro, so that place and value are put into words only when they are needed.
+macro_rules! require {
+    ($holds:expr, ($($field:tt)+), $value:expr, $rule:expr, $remedy:expr $(,)?) => {
+        if !$holds {
+            return Err($crate::config::check::Broken {
+                field: $crate::config::check::text(format_args!($($field)+)),
+                value: $crate::config::check::text(format_args!("{}", $value)),
+                rule: $rule,
+                remedy: $remedy,
+            });
+        }
+    };
+}
+use require;
+
+/// Checks every rule.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check(config: &Config) -> Result<(), Broken> {
+    require!(!config.name.is_empty(), ("name"), "empty", "a cluster needs a name", "write one");
+    require!(
+        config.secret.0 != [0; 32],
+        ("secret"),
+        "all zero",
+        "anybody could guess the key that seals everything on the wire",
+        "write 64 random hexadecimal digits, for example from `openssl rand -hex 32`",
+    );
+    times::times(&config.timing)?;
+    members::hosts(config)?;
+    links::links(config)?;
+    members::votes(config)?;
+    members::nodes(config)?;
+    members::cids(config)?;
+    devices::devices(config)?;
+    devices::levels(config)
+}
+
+/// What is allowed and still worth a word; the first of each kind.
+#[must_use]
+pub fn warnings(config: &Config) -> Vec<Warning, WARNINGS_MAX> {
+    let used =
+        |device: &Device| config.hosts.iter().flat_map(|host| &host.levels).any(|level| level.contains(&device.name));
+    let bare = config.nodes.iter().find(|node| node.levels.is_empty());
+    let unused = config.devices.iter().position(|device| !used(device));
+    let all = [
+        (config.votes() == 2).then_some(Warning::TwoVotes),
+        config.hosts.first().is_some_and(|host| host.links.len() == 1).then_some(Warning::OneLink),
+        config.allow_faults.then_some(Warning::FaultsAllowed),
+        bare.map(|node| Warning::NodeWithoutLevels(node.id)),
+        unused.map(Warning::DeviceUnused),
+    ];
+    all.into_iter().flatten().collect()
+}
+
+#[cfg(test)]
+mod tests;

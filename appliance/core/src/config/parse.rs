@@ -431,11 +431,12 @@ pub(super) mod tests {
         let mut json = format!(r#"{{"name":"{}","epoch":4294967295,"secret":"{}","#, "c".repeat(32), "fe".repeat(32));
         json.push_str("\"hosts\":[");
         for id in (1..=HOSTS_MAX).rev() {
-            let links = (1..=4).map(|l| format!(r#"{{"mac":"52:54:00:0{l}:00:{id:02x}","ip":"10.10{l}.100.{id}"}}"#));
+            let links =
+                (1..=4).map(|l| format!(r#"{{"mac":"52:54:00:0{l}:00:{id:02x}","ip":"10.10{l}.100.{}"}}"#, id - 1));
             let links = links.collect::<std::vec::Vec<_>>().join(",");
             let levels = format!(r#"[["{:0>32}"],["{:0>32}"]]"#, format!("bmc{id}"), format!("pdu{id}"));
             json.push_str(&format!(
-                r#"{{"id":{id},"name":"{:0>32}","vote":true,"links":[{links}],"management":{{"mac":"52:54:00:0a:00:{id:02x}","ip":"192.168.100.{id}","prefix":24,"gateway":"192.168.100.254"}},"cid":{},"levels":{levels}}},"#,
+                r#"{{"id":{id},"name":"{:0>32}","vote":true,"links":[{links}],"management":{{"mac":"52:54:00:0a:00:{id:02x}","ip":"192.168.100.{id}","prefix":16,"gateway":"192.168.200.254"}},"cid":{},"levels":{levels}}},"#,
                 format!("host{id}"),
                 4_000_000_000_u32 + u32::try_from(id).unwrap(),
             ));
