@@ -3,11 +3,15 @@
 //! Owns the switch, the BMCs and the hosts of a simulated machine room. Must never decide anything about fencing: it
 //! does things to a cluster and reports what nodes and appliances say about it. Everything that it starts ends with it.
 
+pub mod bmc;
 pub mod event;
+pub mod host;
 pub mod journal;
 pub mod observe;
+pub mod plan;
 pub mod process;
 pub mod rundir;
+pub mod status;
 pub mod stop;
 pub mod switch;
 pub mod sys;

@@ -1,0 +1,313 @@
+//! A cluster as data: hosts, nodes, links, times. And the two kinds of file that follow from it.
+//!
+//! Owns the addresses of the simulated machine room and the JSON of the cluster's configuration. Must never run anything.
+
+use crate::switch::{Mac, PortPlan};
+use palisade_core::config::Timing;
+use palisade_guard::host as guard;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// Where QEMU's user network shows this machine's loopback to a guest: there the BMCs answer.
+const LOOPBACK_SEEN_BY_GUESTS: &str = "10.0.2.2";
+/// The address that QEMU's user network expects its guest to have.
+const MANAGEMENT_IP: &str = "10.0.2.15";
+/// Every BMC's user.
+pub const BMC_USER: &str = "admin";
+/// Every BMC's password: these BMCs listen on loopback only, for the time of a run.
+pub const BMC_PASSWORD: &str = "secret12";
+/// Memory of a node's VM, MiB.
+const NODE_MIB: u32 = 256;
+
+/// A whole machine room.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// What the cluster is called, and its run directory.
+    pub name: String,
+    /// The hosts, each with an appliance and a BMC.
+    pub hosts: Vec<HostPlan>,
+    /// The nodes.
+    pub nodes: Vec<NodePlan>,
+    /// Redundant links between the hosts.
+    pub links: u8,
+    /// All times.
+    pub timing: Timing,
+}
+
+/// One host.
+#[derive(Clone, Copy, Debug)]
+pub struct HostPlan {
+    /// Its number.
+    pub id: u8,
+    /// Whether its appliance votes.
+    pub vote: bool,
+}
+
+/// One node.
+#[derive(Clone, Debug)]
+pub struct NodePlan {
+    /// Its number.
+    pub id: u8,
+    /// Where it runs.
+    pub host: u8,
+    /// The local methods, level by level, before its host is fenced.
+    pub levels: Vec<Vec<String>>,
+}
+
+/// What a host needs to boot its VMs.
+#[derive(Clone, Debug)]
+pub struct Artefacts {
+    /// The appliance's image.
+    pub image: PathBuf,
+    /// The guard's program.
+    pub guard: PathBuf,
+    /// The nodes' kernel.
+    pub kernel: PathBuf,
+    /// The nodes' initial RAM disk.
+    pub initrd: PathBuf,
+    /// vhost-device-vsock, if there is one.
+    pub vsock: Option<PathBuf>,
+    /// What runs the guests' instructions.
+    pub accelerator: guard::Accelerator,
+}
+
+impl Plan {
+    /// The cluster of the main job: three hosts with one node each, two links, all times `factor` times the defaults.
+    #[must_use]
+    pub fn three_hosts(name: &str, factor: u32) -> Self {
+        let node = |id| NodePlan { id, host: id, levels: vec![vec!["qmp".into()], vec!["guard".into()]] };
+        Self {
+            name: name.to_owned(),
+            hosts: (1..=3).map(|id| HostPlan { id, vote: true }).collect(),
+            nodes: (1..=3).map(node).collect(),
+            links: 2,
+            timing: scaled(Timing::DEFAULT, factor),
+        }
+    }
+
+    /// The nodes of a host.
+    pub fn nodes_of(&self, host: u8) -> impl Iterator<Item = &NodePlan> {
+        self.nodes.iter().filter(move |node| node.host == host)
+    }
+
+    /// The cluster's configuration: what every appliance reads. `bmc_port`: the UDP port of a host's BMC.
+    #[must_use]
+    pub fn configuration(&self, secret: &str, bmc_port: impl Fn(u8) -> u16) -> Value {
+        let host = |host: &HostPlan| {
+            let link = |link| json!({ "mac": text(link_mac(link, host.id)), "ip": format!("10.1.{link}.{}", host.id) });
+            json!({
+                "id": host.id,
+                "name": format!("host{}", host.id),
+                "vote": host.vote,
+                "links": (0..self.links).map(link).collect::<Vec<_>>(),
+                "management": { "mac": text([0x52, 0x54, 0, 2, 0, host.id]), "ip": MANAGEMENT_IP, "prefix": 24 },
+                "cid": appliance_cid(host.id),
+                "levels": [[bmc_name(host.id)]],
+            })
+        };
+        let node = |node: &NodePlan| {
+            json!({
+                "id": node.id,
+                "name": format!("node{}", node.id),
+                "host": node.host,
+                "cid": node_cid(node.id),
+                "levels": node.levels,
+            })
+        };
+        let device = |host: &HostPlan| {
+            json!({
+                "name": bmc_name(host.id),
+                "covers": [host.id],
+                "method": { "ipmi": {
+                    "address": LOOPBACK_SEEN_BY_GUESTS,
+                    "port": bmc_port(host.id),
+                    "user": BMC_USER,
+                    "password": BMC_PASSWORD,
+                } },
+            })
+        };
+        json!({
+            "name": self.name,
+            "epoch": 1,
+            "secret": secret,
+            "timing": timing_json(&self.timing),
+            "hosts": self.hosts.iter().map(host).collect::<Vec<_>>(),
+            "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
+            "devices": self.hosts.iter().map(device).collect::<Vec<_>>(),
+        })
+    }
+
+    /// What the guard of a host reads. `run`: the run's directory.
+    #[must_use]
+    pub fn host_file(&self, id: u8, run: &Path, with: &Artefacts) -> guard::Host {
+        let links = self.ports(run).into_iter().filter(|port| port.host == id);
+        let appliance = guard::Appliance {
+            start: true,
+            image: with.image.clone(),
+            memory_mib: 32,
+            links: links.map(|port| guard::Netdev::Dgram { local: port.vm, remote: port.switch }).collect(),
+            management: Some(guard::Netdev::User { hostfwd: Vec::new() }),
+            extra: Vec::new(),
+        };
+        guard::Host {
+            host: id,
+            config: configuration_path(run),
+            state: state_dir(run, id),
+            qemu: "qemu-system-x86_64".into(),
+            accelerator: with.accelerator,
+            lock_memory: true,
+            sandbox: false,
+            boot_id: boot_id_path(run, id),
+            appliance,
+            vsock: with.vsock.clone().map(|program| guard::Vsock { program }),
+            nodes: self.nodes_of(id).map(|node| node_file(node, with)).collect(),
+        }
+    }
+
+    /// All NICs on the links.
+    #[must_use]
+    pub fn ports(&self, run: &Path) -> Vec<PortPlan> {
+        let port = |link: u8, host: u8| PortPlan {
+            link,
+            host,
+            mac: link_mac(link, host),
+            vm: run.join(format!("l{link}h{host}.vm")),
+            switch: run.join(format!("l{link}h{host}.sw")),
+        };
+        (0..self.links).flat_map(|link| self.hosts.iter().map(move |host| port(link, host.id))).collect()
+    }
+}
+
+fn node_file(node: &NodePlan, with: &Artefacts) -> guard::Node {
+    let command = format!("socket,id=command,path={},server=on,wait=off", command_socket(node.id));
+    guard::Node {
+        id: node.id,
+        memory_mib: NODE_MIB,
+        cpus: 1,
+        kernel: Some(with.kernel.clone()),
+        initrd: Some(with.initrd.clone()),
+        append: format!("console=ttyS0 quiet panic=0 palisade.node={}", node.id),
+        disks: Vec::new(),
+        nics: Vec::new(),
+        operator_monitor: false,
+        lock_memory: None,
+        oom_score_adj: 0,
+        extra: ["-chardev", &command, "-serial", "chardev:command"].map(str::to_owned).to_vec(),
+    }
+}
+
+/// The socket in a host's state directory that is a node's second serial port: there a test tells it to die.
+#[must_use]
+pub fn command_socket(node: u8) -> String {
+    format!("node-{node}.command")
+}
+
+/// Where the cluster's configuration lies in a run's directory.
+#[must_use]
+pub fn configuration_path(run: &Path) -> PathBuf {
+    run.join("cluster.json")
+}
+
+/// The state directory of a host's guard.
+#[must_use]
+pub fn state_dir(run: &Path, host: u8) -> PathBuf {
+    run.join(format!("h{host}"))
+}
+
+/// The file that stands for the kernel's boot id on a simulated host.
+#[must_use]
+pub fn boot_id_path(run: &Path, host: u8) -> PathBuf {
+    run.join(format!("h{host}.boot"))
+}
+
+fn bmc_name(host: u8) -> String {
+    format!("bmc{host}")
+}
+
+fn link_mac(link: u8, host: u8) -> Mac {
+    [0x52, 0x54, 0, 1, link, host]
+}
+
+fn text(mac: Mac) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+fn appliance_cid(host: u8) -> u32 {
+    1000 + u32::from(host)
+}
+
+fn node_cid(node: u8) -> u32 {
+    2000 + u32::from(node)
+}
+
+/// All times, as many times as long: their relations stay true.
+#[must_use]
+pub fn scaled(timing: Timing, factor: u32) -> Timing {
+    let by = |ms: u32| ms.saturating_mul(factor);
+    Timing {
+        heartbeat_ms: by(timing.heartbeat_ms),
+        host_dead_ms: by(timing.host_dead_ms),
+        promise_ms: by(timing.promise_ms),
+        election_jitter_ms: by(timing.election_jitter_ms),
+        election_max_ms: by(timing.election_max_ms),
+        beat_ms: by(timing.beat_ms),
+        node_dead_ms: by(timing.node_dead_ms),
+        node_lease_ms: by(timing.node_lease_ms),
+        guard_lease_ms: by(timing.guard_lease_ms),
+        restart_ms: by(timing.restart_ms),
+        admission_ms: by(timing.admission_ms),
+        cold_ms: by(timing.cold_ms),
+        stamp_ms: by(timing.stamp_ms),
+        stamp_gap_max_ms: by(timing.stamp_gap_max_ms),
+        order_ms: by(timing.order_ms),
+    }
+}
+
+fn timing_json(timing: &Timing) -> Value {
+    json!({
+        "heartbeat_ms": timing.heartbeat_ms,
+        "host_dead_ms": timing.host_dead_ms,
+        "promise_ms": timing.promise_ms,
+        "election_jitter_ms": timing.election_jitter_ms,
+        "election_max_ms": timing.election_max_ms,
+        "beat_ms": timing.beat_ms,
+        "node_dead_ms": timing.node_dead_ms,
+        "node_lease_ms": timing.node_lease_ms,
+        "guard_lease_ms": timing.guard_lease_ms,
+        "restart_ms": timing.restart_ms,
+        "admission_ms": timing.admission_ms,
+        "cold_ms": timing.cold_ms,
+        "stamp_ms": timing.stamp_ms,
+        "stamp_gap_max_ms": timing.stamp_gap_max_ms,
+        "order_ms": timing.order_ms,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_core::config::{Config, parse};
+
+    #[test]
+    fn the_core_reads_the_configuration_that_a_plan_gives() {
+        for factor in [1, 4] {
+            let plan = Plan::three_hosts("scenes", factor);
+            let json = plan.configuration(&"5a".repeat(32), |host| 6000 + u16::from(host)).to_string();
+            let mut config = Box::new(Config::new());
+            parse::parse(json.as_bytes(), &mut config).unwrap();
+            assert_eq!(config.timing, plan.timing);
+            assert_eq!((config.hosts.len(), config.nodes.len(), config.devices.len()), (3, 3, 3));
+            assert_eq!(config.hosts[2].links[1].mac.to_string(), "52:54:00:01:01:03");
+        }
+    }
+
+    #[test]
+    fn every_port_has_sockets_and_an_address_of_its_own() {
+        let ports = Plan::three_hosts("scenes", 1).ports(Path::new("/r"));
+        assert_eq!(ports.len(), 6);
+        let mut names: Vec<_> = ports.iter().flat_map(|port| [port.vm.clone(), port.switch.clone()]).collect();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 12);
+    }
+}
