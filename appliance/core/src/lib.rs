@@ -11,10 +11,15 @@ extern crate std;
 
 pub mod board;
 pub mod config;
+mod entropy;
 pub mod fencing;
+mod heartbeat;
 pub mod id;
 pub mod io;
 pub mod limits;
+mod outbox;
+mod peers;
+mod state;
 pub mod status;
 pub mod time;
 pub mod wire;

@@ -19,7 +19,7 @@ const FIELD_MAX: usize = 47;
 /// Characters of a value in a sentence: every name fits.
 const VALUE_MAX: usize = 36;
 /// The shortest and the longest that one attempt at a device may take, ms. Below, no BMC answers; above, nobody waits.
-const ATTEMPT_MS: core::ops::RangeInclusive<u32> = 200..=300_000;
+const ATTEMPT_MS: core::ops::RangeInclusive<u32> = 200..=120_000;
 /// The longest pause before an attempt, ms.
 const DELAY_MAX_MS: u32 = 60_000;
 /// The longest of all times, ms: beyond ten minutes a time is a typing error, and sums stay far from their type's end.

@@ -3,8 +3,10 @@
 //! Owns layouts only. A parser never panics and never trusts a length; its caller can only drop what fails, so all
 //! failures are the one `Error`. Layouts are little-endian and written down in docs/PROTOCOL.md.
 
+pub mod datagram;
 pub mod frame;
 pub mod guard;
+pub mod message;
 pub mod node;
 
 /// The bytes are not what they claim to be: the caller counts and drops them.

@@ -27,7 +27,7 @@ pub(super) fn devices(config: &Config) -> Checked {
             ATTEMPT_MS.contains(&device.timeout_ms),
             ("devices[{index}].timeout_ms"),
             device.timeout_ms,
-            "one attempt takes 200 to 300000 milliseconds",
+            "one attempt takes 200 to 120000 milliseconds",
             "write the longest that the device was seen to need, or leave it out for the default",
         );
         require!(

@@ -1,0 +1,669 @@
+//! What appliances say to each other: the messages inside datagrams.
+//!
+//! Owns the layouts. A message is small and `Copy`; only a piece of the replicated state carries bytes along.
+//! Which rule makes which field necessary is cited at the field.
+
+use super::{Error, Fields, Result, put};
+use crate::fencing::{Action, Class, Verdict};
+use crate::id::{Ballot, BootId, HostId, Incarnation, NodeId, Run};
+use crate::io::Traffic;
+use crate::limits::LOCAL_NODES_MAX;
+use crate::wire::datagram::MESSAGE_MAX;
+use crate::wire::node::Target;
+
+/// Bytes of state in one piece.
+pub const PIECE_BYTES: usize = 1200;
+const PIECE_AT: usize = 48;
+const _: () = assert!(PIECE_AT + PIECE_BYTES <= MESSAGE_MAX);
+
+/// How a local node is, as its own appliance sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Health {
+    /// No session, and none was lost: not started, or still booting.
+    #[default]
+    Idle = 0,
+    /// Its incarnation beats.
+    Live = 1,
+    /// Its incarnation ceased to beat.
+    Silent = 2,
+    /// Its kernel panicked.
+    Panicked = 3,
+    /// It said that it is dying.
+    Gasped = 4,
+    /// It left in peace.
+    Left = 5,
+}
+
+/// One local node in a heartbeat. It says all there is, each time: no report is lost with a datagram.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LocalNode {
+    /// The node; none: the slot is empty.
+    pub node: NodeId,
+    /// How it is.
+    pub health: Health,
+    /// A gone or stopped VM of it has no write left anywhere (SAFETY E5).
+    pub disks_qualify: bool,
+    /// The session of this incarnation began after a RESET in its run (SAFETY E8).
+    pub after_reset: bool,
+    /// The newest run that the guard reported.
+    pub counter: u32,
+    /// Every run up to this one is gone, says the guard (SAFETY E2).
+    pub gone_through: u32,
+    /// The run whose channel `incarnation` came on.
+    pub bound: u32,
+    /// Which incarnation `health` is about; zero: none.
+    pub incarnation: Incarnation,
+}
+
+impl LocalNode {
+    /// An empty slot.
+    pub const NONE: Self = Self {
+        node: NodeId::NONE,
+        health: Health::Idle,
+        disks_qualify: false,
+        after_reset: false,
+        counter: 0,
+        gone_through: 0,
+        bound: 0,
+        incarnation: 0,
+    };
+    const BYTES: usize = 24;
+
+    fn emit(&self, b: &mut [u8]) {
+        let flags = u8::from(self.disks_qualify) | u8::from(self.after_reset) << 1;
+        put(b, 0, [self.node.get(), self.health as u8, flags]);
+        put(b, 4, self.counter.to_le_bytes());
+        put(b, 8, self.gone_through.to_le_bytes());
+        put(b, 12, self.bound.to_le_bytes());
+        put(b, 16, self.incarnation.to_le_bytes());
+    }
+
+    fn parse(b: &Fields<'_>, at: usize) -> Result<Self> {
+        Ok(Self {
+            node: NodeId::new(b.u8(at)),
+            health: match b.u8(at + 1) {
+                0 => Health::Idle,
+                1 => Health::Live,
+                2 => Health::Silent,
+                3 => Health::Panicked,
+                4 => Health::Gasped,
+                5 => Health::Left,
+                _ => return Err(Error),
+            },
+            disks_qualify: b.u8(at + 2) & 1 != 0,
+            after_reset: b.u8(at + 2) & 2 != 0,
+            counter: b.u32(at + 4),
+            gone_through: b.u32(at + 8),
+            bound: b.u32(at + 12),
+            incarnation: b.u64(at + 16),
+        })
+    }
+}
+
+/// A member's heartbeat: it lives, what it holds, and how its nodes are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// Counts this member's heartbeats; the answer names it.
+    pub number: u32,
+    /// Whom it follows; a promise not to vote for another for P (SAFETY A1).
+    pub ballot: Ballot,
+    /// The newest stamp of that leader's clock that it holds; zero: none yet.
+    pub echo: u64,
+    /// Whether it holds any state (SAFETY B1).
+    pub memory: bool,
+    /// The (ballot, version) that it accepted last.
+    pub accepted: Slot,
+    /// The newest committed version that it knows.
+    pub committed: u64,
+    /// The host's boot (SAFETY E9); zero: no guard has spoken.
+    pub boot: BootId,
+    /// All memory static, heap sealed: it may own services (DESIGN §1 rule 4).
+    pub sealed: bool,
+    /// Hash of its configuration.
+    pub config_hash: u64,
+    /// Its nodes.
+    pub locals: [LocalNode; LOCAL_NODES_MAX],
+}
+
+impl Heartbeat {
+    /// Says nothing; all zero.
+    pub const NONE: Self = Self {
+        number: 0,
+        ballot: Ballot::NONE,
+        echo: 0,
+        memory: false,
+        accepted: Slot::NONE,
+        committed: 0,
+        boot: 0,
+        sealed: false,
+        config_hash: 0,
+        locals: [LocalNode::NONE; LOCAL_NODES_MAX],
+    };
+}
+
+impl Slot {
+    /// Before every state.
+    pub const NONE: Self = Self { ballot: Ballot::NONE, version: 0 };
+}
+
+/// A place in the order of states: accepted only upwards (SAFETY A3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Slot {
+    /// Under which ballot.
+    pub ballot: Ballot,
+    /// Which version.
+    pub version: u64,
+}
+
+/// An order to drive a device once (SAFETY F1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The orderer's ballot; refused by whoever promised a higher one.
+    pub ballot: Ballot,
+    /// The committed version that decided it.
+    pub version: u64,
+    /// Names the attempt under this ballot. The same number again is the same attempt.
+    pub attempt: u32,
+    /// The executor's heartbeat that the orderer knew last: the validity counts from its sending.
+    pub answers: u32,
+    /// What to do.
+    pub action: Action,
+    /// With which configured device; `LOCAL_MONITOR` and `LOCAL_GUARD` are the node's own.
+    pub device: u16,
+    /// To whom.
+    pub target: Target,
+    /// To which run of a node.
+    pub run: Run,
+}
+
+/// `Order::device`: the QMP monitor of the node.
+pub const LOCAL_MONITOR: u16 = 0xffff;
+/// `Order::device`: the guard of the node's host.
+pub const LOCAL_GUARD: u16 = 0xfffe;
+
+/// One piece of an encoded state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Under which ballot and version it is proposed, or was accepted.
+    pub slot: Slot,
+    /// Digest of the whole encoded state.
+    pub digest: u64,
+    /// Bytes of the whole encoded state.
+    pub total: u32,
+    /// The piece begins there.
+    pub offset: u32,
+    /// For a candidate that fetches it, not a proposal.
+    pub fetched: bool,
+}
+
+/// One message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// I am this incarnation; who are you? Answered whatever it says (SAFETY A7).
+    Hello {
+        /// Echoed by the answer.
+        nonce: u64,
+    },
+    /// I am this incarnation, now.
+    HelloAnswer {
+        /// From the HELLO.
+        nonce: u64,
+    },
+    /// Member to leader.
+    Heartbeat(Heartbeat),
+    /// Leader to member.
+    Answer {
+        /// The heartbeat that it answers.
+        number: u32,
+        /// The leader's ballot.
+        ballot: Ballot,
+        /// The leader's clock.
+        stamp: u64,
+        /// The newest committed state.
+        committed: Slot,
+    },
+    /// Has anybody heard a leader? Raises nothing (SAFETY A6).
+    Ask {
+        /// Names the question.
+        number: u32,
+    },
+    /// Answer to ASK.
+    AskAnswer {
+        /// From the question.
+        number: u32,
+        /// The leader that was heard within P; none if none was.
+        leader: Ballot,
+        /// The highest ballot that was promised.
+        promised: Ballot,
+        /// Whether the answerer holds any state.
+        memory: bool,
+        /// Whether its vote counts by now (SAFETY B1).
+        may_vote: bool,
+    },
+    /// Vote for me.
+    Vote {
+        /// Under which ballot.
+        ballot: Ballot,
+        /// A first boot: only for voters without memory, and only with all of them.
+        first_boot: bool,
+    },
+    /// Answer to VOTE.
+    VoteAnswer {
+        /// The ballot that it is about.
+        ballot: Ballot,
+        /// Promised, or not.
+        granted: bool,
+        /// The highest ballot that was promised.
+        promised: Ballot,
+        /// What the voter accepted last.
+        accepted: Slot,
+        /// The digest of that state.
+        digest: u64,
+        /// Whether the voter holds any state.
+        memory: bool,
+    },
+    /// Candidate to voter: send me the state that you accepted.
+    Fetch {
+        /// The candidate's ballot.
+        ballot: Ballot,
+        /// Which state.
+        slot: Slot,
+    },
+    /// A piece of a state; its bytes follow.
+    Piece(Piece),
+    /// Accepted.
+    Accept {
+        /// What.
+        slot: Slot,
+        /// The digest of what was accepted.
+        digest: u64,
+    },
+    /// A leader's word that a state is committed.
+    Commit {
+        /// Which.
+        slot: Slot,
+    },
+    /// Leader to executor.
+    Order(Order),
+    /// Executor to leader.
+    OrderAnswer {
+        /// From the order.
+        ballot: Ballot,
+        /// From the order.
+        attempt: u32,
+        /// How it ended.
+        verdict: Verdict,
+    },
+    /// To an incarnation that is condemned: stop your nodes and restart (SAFETY F4, F5).
+    Condemned {
+        /// The committed version that says so.
+        version: u64,
+    },
+    /// Member to leader: an operator wants this fenced.
+    Request {
+        /// Whom.
+        target: Target,
+        /// Which incarnation of it the member had in view.
+        incarnation: Incarnation,
+    },
+}
+
+mod kind {
+    pub const HELLO: u8 = 1;
+    pub const HELLO_ANSWER: u8 = 2;
+    pub const HEARTBEAT: u8 = 3;
+    pub const ANSWER: u8 = 4;
+    pub const ASK: u8 = 5;
+    pub const ASK_ANSWER: u8 = 6;
+    pub const VOTE: u8 = 7;
+    pub const VOTE_ANSWER: u8 = 8;
+    pub const FETCH: u8 = 9;
+    pub const PIECE: u8 = 10;
+    pub const ACCEPT: u8 = 11;
+    pub const COMMIT: u8 = 12;
+    pub const ORDER: u8 = 13;
+    pub const ORDER_ANSWER: u8 = 14;
+    pub const CONDEMNED: u8 = 15;
+    pub const REQUEST: u8 = 16;
+}
+
+/// Writes fields one after another behind the kind byte.
+struct Writer<'b> {
+    buffer: &'b mut [u8],
+    at: usize,
+}
+
+impl Writer<'_> {
+    fn bytes<const N: usize>(&mut self, bytes: [u8; N]) -> &mut Self {
+        put(self.buffer, self.at, bytes);
+        self.at += N;
+        self
+    }
+    fn u8(&mut self, value: u8) -> &mut Self {
+        self.bytes([value])
+    }
+    fn flag(&mut self, value: bool) -> &mut Self {
+        self.u8(u8::from(value))
+    }
+    fn u32(&mut self, value: u32) -> &mut Self {
+        self.bytes(value.to_le_bytes())
+    }
+    fn u64(&mut self, value: u64) -> &mut Self {
+        self.bytes(value.to_le_bytes())
+    }
+    fn ballot(&mut self, ballot: Ballot) -> &mut Self {
+        self.u32(ballot.round).u8(ballot.host.get())
+    }
+    fn slot(&mut self, slot: Slot) -> &mut Self {
+        self.ballot(slot.ballot).u64(slot.version)
+    }
+    fn target(&mut self, target: Target) -> &mut Self {
+        match target {
+            Target::Node(node) => self.u8(0).u8(node.get()),
+            Target::Host(host) => self.u8(1).u8(host.get()),
+        }
+    }
+}
+
+/// Reads fields one after another; past the end it reads zeros, which the final length check refuses.
+struct Reader<'a> {
+    fields: Fields<'a>,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let bytes = self.fields.array(self.at);
+        self.at += N;
+        bytes
+    }
+    fn u8(&mut self) -> u8 {
+        self.bytes::<1>()[0]
+    }
+    fn flag(&mut self) -> Result<bool> {
+        match self.u8() {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Error),
+        }
+    }
+    fn u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.bytes())
+    }
+    fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.bytes())
+    }
+    fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.bytes())
+    }
+    fn ballot(&mut self) -> Ballot {
+        Ballot { round: self.u32(), host: HostId::new(self.u8()) }
+    }
+    fn slot(&mut self) -> Slot {
+        Slot { ballot: self.ballot(), version: self.u64() }
+    }
+    fn target(&mut self) -> Result<Target> {
+        match (self.u8(), self.u8()) {
+            (_, 0) => Err(Error),
+            (0, node) => Ok(Target::Node(NodeId::new(node))),
+            (1, host) => Ok(Target::Host(HostId::new(host))),
+            _ => Err(Error),
+        }
+    }
+}
+
+impl Message {
+    /// Which class of traffic it belongs to.
+    #[must_use]
+    pub const fn traffic(&self) -> Traffic {
+        match self {
+            Self::Piece(_) | Self::Fetch { .. } | Self::Order(_) | Self::OrderAnswer { .. } | Self::Request { .. } => {
+                Traffic::State
+            }
+            _ => Traffic::Membership,
+        }
+    }
+
+    /// Writes the message, and `piece` behind it if it is a piece; returns its length.
+    pub fn emit(&self, buffer: &mut [u8; MESSAGE_MAX], piece: &[u8]) -> usize {
+        let mut w = Writer { buffer: buffer.as_mut_slice(), at: 0 };
+        match *self {
+            Self::Hello { nonce } => w.u8(kind::HELLO).u64(nonce),
+            Self::HelloAnswer { nonce } => w.u8(kind::HELLO_ANSWER).u64(nonce),
+            Self::Heartbeat(ref beat) => return emit_heartbeat(beat, w),
+            Self::Answer { number, ballot, stamp, committed } => {
+                w.u8(kind::ANSWER).u32(number).ballot(ballot).u64(stamp).slot(committed)
+            }
+            Self::Ask { number } => w.u8(kind::ASK).u32(number),
+            Self::AskAnswer { number, leader, promised, memory, may_vote } => {
+                w.u8(kind::ASK_ANSWER).u32(number).ballot(leader).ballot(promised).flag(memory).flag(may_vote)
+            }
+            Self::Vote { ballot, first_boot } => w.u8(kind::VOTE).ballot(ballot).flag(first_boot),
+            Self::VoteAnswer { ballot, granted, promised, accepted, digest, memory } => w
+                .u8(kind::VOTE_ANSWER)
+                .ballot(ballot)
+                .flag(granted)
+                .ballot(promised)
+                .slot(accepted)
+                .u64(digest)
+                .flag(memory),
+            Self::Fetch { ballot, slot } => w.u8(kind::FETCH).ballot(ballot).slot(slot),
+            Self::Piece(ref head) => return emit_piece(head, w, piece),
+            Self::Accept { slot, digest } => w.u8(kind::ACCEPT).slot(slot).u64(digest),
+            Self::Commit { slot } => w.u8(kind::COMMIT).slot(slot),
+            Self::Order(ref order) => emit_order(order, &mut w),
+            Self::OrderAnswer { ballot, attempt, verdict } => {
+                let (code, class) = match verdict {
+                    Verdict::Confirmed(class) => (1, class as u8),
+                    Verdict::Failed => (2, 0),
+                    Verdict::Unknown => (3, 0),
+                };
+                w.u8(kind::ORDER_ANSWER).ballot(ballot).u32(attempt).u8(code).u8(class)
+            }
+            Self::Condemned { version } => w.u8(kind::CONDEMNED).u64(version),
+            Self::Request { target, incarnation } => w.u8(kind::REQUEST).target(target).u64(incarnation),
+        };
+        w.at
+    }
+
+    /// Reads a message; for a piece, also the bytes behind it.
+    ///
+    /// # Errors
+    /// Unknown kind, wrong length, or a value that its field does not allow.
+    pub fn parse(bytes: &[u8]) -> Result<(Self, &[u8])> {
+        let mut r = Reader { fields: Fields(bytes), at: 0 };
+        let message = match r.u8() {
+            kind::HELLO => Self::Hello { nonce: r.u64() },
+            kind::HELLO_ANSWER => Self::HelloAnswer { nonce: r.u64() },
+            kind::HEARTBEAT => Self::Heartbeat(parse_heartbeat(&mut r)?),
+            kind::ANSWER => Self::Answer { number: r.u32(), ballot: r.ballot(), stamp: r.u64(), committed: r.slot() },
+            kind::ASK => Self::Ask { number: r.u32() },
+            kind::ASK_ANSWER => Self::AskAnswer {
+                number: r.u32(),
+                leader: r.ballot(),
+                promised: r.ballot(),
+                memory: r.flag()?,
+                may_vote: r.flag()?,
+            },
+            kind::VOTE => Self::Vote { ballot: r.ballot(), first_boot: r.flag()? },
+            kind::VOTE_ANSWER => Self::VoteAnswer {
+                ballot: r.ballot(),
+                granted: r.flag()?,
+                promised: r.ballot(),
+                accepted: r.slot(),
+                digest: r.u64(),
+                memory: r.flag()?,
+            },
+            kind::FETCH => Self::Fetch { ballot: r.ballot(), slot: r.slot() },
+            kind::PIECE => return parse_piece(bytes),
+            kind::ACCEPT => Self::Accept { slot: r.slot(), digest: r.u64() },
+            kind::COMMIT => Self::Commit { slot: r.slot() },
+            kind::ORDER => Self::Order(parse_order(&mut r)?),
+            kind::ORDER_ANSWER => {
+                Self::OrderAnswer { ballot: r.ballot(), attempt: r.u32(), verdict: parse_verdict(r.u8(), r.u8())? }
+            }
+            kind::CONDEMNED => Self::Condemned { version: r.u64() },
+            kind::REQUEST => Self::Request { target: r.target()?, incarnation: r.u64() },
+            _ => return Err(Error),
+        };
+        if r.at == bytes.len() { Ok((message, &[])) } else { Err(Error) }
+    }
+}
+
+fn emit_heartbeat(beat: &Heartbeat, mut w: Writer<'_>) -> usize {
+    w.u8(kind::HEARTBEAT).u32(beat.number).ballot(beat.ballot).u64(beat.echo).flag(beat.memory);
+    w.slot(beat.accepted).u64(beat.committed).u64(beat.boot).flag(beat.sealed).u64(beat.config_hash);
+    for local in &beat.locals {
+        let mut bytes = [0; LocalNode::BYTES];
+        local.emit(&mut bytes);
+        w.bytes(bytes);
+    }
+    w.at
+}
+
+fn parse_heartbeat(r: &mut Reader<'_>) -> Result<Heartbeat> {
+    let mut beat = Heartbeat {
+        number: r.u32(),
+        ballot: r.ballot(),
+        echo: r.u64(),
+        memory: r.flag()?,
+        accepted: r.slot(),
+        committed: r.u64(),
+        boot: r.u64(),
+        sealed: r.flag()?,
+        config_hash: r.u64(),
+        locals: [LocalNode::default(); LOCAL_NODES_MAX],
+    };
+    for local in &mut beat.locals {
+        *local = LocalNode::parse(&r.fields, r.at)?;
+        r.at += LocalNode::BYTES;
+    }
+    Ok(beat)
+}
+
+fn emit_order<'w, 'b>(order: &Order, w: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
+    w.u8(kind::ORDER).ballot(order.ballot).u64(order.version).u32(order.attempt).u32(order.answers);
+    w.u8(order.action as u8).bytes(order.device.to_le_bytes()).target(order.target);
+    w.u64(order.run.boot).u32(order.run.counter)
+}
+
+fn parse_order(r: &mut Reader<'_>) -> Result<Order> {
+    Ok(Order {
+        ballot: r.ballot(),
+        version: r.u64(),
+        attempt: r.u32(),
+        answers: r.u32(),
+        action: Action::from_wire(r.u8()).ok_or(Error)?,
+        device: r.u16(),
+        target: r.target()?,
+        run: Run { boot: r.u64(), counter: r.u32() },
+    })
+}
+
+fn parse_verdict(code: u8, class: u8) -> Result<Verdict> {
+    match code {
+        1 => Ok(Verdict::Confirmed(Class::from_wire(class).ok_or(Error)?)),
+        2 => Ok(Verdict::Failed),
+        3 => Ok(Verdict::Unknown),
+        _ => Err(Error),
+    }
+}
+
+fn emit_piece(head: &Piece, mut w: Writer<'_>, piece: &[u8]) -> usize {
+    assert!(piece.len() <= PIECE_BYTES, "pieces are cut to PIECE_BYTES by whoever cuts them");
+    w.u8(kind::PIECE).slot(head.slot).u64(head.digest).u32(head.total).u32(head.offset).flag(head.fetched);
+    w.buffer[PIECE_AT..PIECE_AT + piece.len()].copy_from_slice(piece);
+    PIECE_AT + piece.len()
+}
+
+fn parse_piece(bytes: &[u8]) -> Result<(Message, &[u8])> {
+    let mut r = Reader { fields: Fields(bytes), at: 1 };
+    let head = Piece { slot: r.slot(), digest: r.u64(), total: r.u32(), offset: r.u32(), fetched: r.flag()? };
+    let piece = bytes.get(PIECE_AT..).ok_or(Error)?;
+    if piece.len() > PIECE_BYTES { Err(Error) } else { Ok((Message::Piece(head), piece)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn samples() -> std::vec::Vec<Message> {
+        let ballot = Ballot { round: 7, host: HostId::new(3) };
+        let slot = Slot { ballot, version: 1 << 33 };
+        let mut beat = Heartbeat { number: 9, ballot, echo: 5, memory: true, accepted: slot, ..Heartbeat::default() };
+        beat.locals[7] = LocalNode {
+            node: NodeId::new(8),
+            health: Health::Left,
+            disks_qualify: true,
+            after_reset: true,
+            counter: 1,
+            gone_through: 2,
+            bound: 3,
+            incarnation: 4,
+        };
+        let order = Order {
+            ballot,
+            version: 2,
+            attempt: 3,
+            answers: 4,
+            action: Action::On,
+            device: LOCAL_GUARD,
+            target: Target::Node(NodeId::new(5)),
+            run: Run { boot: 6, counter: 7 },
+        };
+        std::vec![
+            Message::Hello { nonce: 1 },
+            Message::HelloAnswer { nonce: 2 },
+            Message::Heartbeat(beat),
+            Message::Answer { number: 1, ballot, stamp: 2, committed: slot },
+            Message::Ask { number: 4 },
+            Message::AskAnswer { number: 4, leader: ballot, promised: ballot, memory: true, may_vote: false },
+            Message::Vote { ballot, first_boot: true },
+            Message::VoteAnswer { ballot, granted: true, promised: ballot, accepted: slot, digest: 1, memory: false },
+            Message::Fetch { ballot, slot },
+            Message::Accept { slot, digest: 8 },
+            Message::Commit { slot },
+            Message::Order(order),
+            Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Confirmed(Class::PowerOff) },
+            Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Unknown },
+            Message::Condemned { version: 3 },
+            Message::Request { target: Target::Host(HostId::new(2)), incarnation: 9 },
+        ]
+    }
+
+    #[test]
+    fn each_message_survives_its_bytes_and_no_shorter_or_longer_ones_pass() {
+        for message in samples() {
+            let mut buffer = [0; MESSAGE_MAX];
+            let length = message.emit(&mut buffer, &[]);
+            assert_eq!(Message::parse(&buffer[..length]), Ok((message, [].as_slice())));
+            assert!(Message::parse(&buffer[..length - 1]).is_err(), "{message:?}");
+            assert!(Message::parse(&buffer[..=length]).is_err(), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn a_piece_carries_its_bytes() {
+        let head = Piece { slot: Slot::default(), digest: 1, total: 2, offset: 3, fetched: true };
+        let mut buffer = [0xa5; MESSAGE_MAX];
+        let length = Message::Piece(head).emit(&mut buffer, b"bytes");
+        assert_eq!(Message::parse(&buffer[..length]), Ok((Message::Piece(head), b"bytes".as_slice())));
+    }
+
+    #[test]
+    fn random_bytes_never_panic() {
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        for _ in 0..20_000 {
+            let mut bytes = [0; 320];
+            for byte in &mut bytes {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                *byte = seed.to_le_bytes()[0];
+            }
+            bytes[0] %= 18;
+            let _ = Message::parse(&bytes[..usize::from(bytes[1])]);
+        }
+    }
+}
