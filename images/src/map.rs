@@ -13,8 +13,6 @@ use crate::run::{self, Error};
 
 /// Stacks of the task that runs `main`, as the kernel makes them: main, system, interrupt.
 const STACKS: u64 = (1024 + 64 + 32) * 1024;
-/// Page tables, stacks, device tree and boot information that the loader leaves below 2 MiB.
-const LOADER_LOW: u64 = 132 * 1024;
 /// A static of at least this size gets a line of its own.
 const LARGE: u64 = 64 * 1024;
 
@@ -41,6 +39,8 @@ pub struct Map {
     pub constants: u64,
     /// Initialised and zeroed variables.
     pub variables: u64,
+    /// The loader, and the page tables and boot information that it leaves behind.
+    pub loader: u64,
     /// The variables, largest first.
     pub statics: Vec<Static>,
     /// What the kernel's heap held when it was sealed, if a VM could be booted to ask.
@@ -63,12 +63,14 @@ pub fn read(house: &House, image: &Image) -> Result<Map, Error> {
     let sections = run::output(Command::new("size").args(["--format=sysv", "--radix=10"]).arg(&image.symbols))?;
     let symbols =
         run::output(Command::new("nm").args(["--print-size", "--demangle", "--radix=d"]).arg(&image.symbols))?;
+    let whole = run::output(Command::new("size").args(["--format=sysv", "--radix=10"]).arg(&image.path))?;
     let serial = boot::first_lines(house, &image.path, "heap sealed");
     Ok(Map {
         image: image.size,
         code: sum(&sections, |name| name.starts_with(".text")),
         variables: sum(&sections, is_variables),
         constants: sum(&sections, |name| !name.starts_with(".text") && !is_variables(name) && !is_left_out(name)),
+        loader: sum(&whole, |name| name != ".image" && !is_left_out(name)),
         statics: statics(&symbols),
         heap: serial.ok().and_then(|lines| heap(&lines)),
     })
@@ -133,7 +135,7 @@ impl fmt::Display for Map {
             line(f, one.size, &format!("  {}", one.name))?;
         }
         line(f, STACKS, "stacks")?;
-        let mut fixed = self.code + self.constants + self.variables + STACKS + LOADER_LOW;
+        let mut fixed = self.code + self.constants + self.variables + STACKS + self.loader;
         match self.heap {
             Some(heap) => {
                 fixed += heap.size;
@@ -143,7 +145,7 @@ impl fmt::Display for Map {
             }
             None => writeln!(f, "{:>12}  heap of the kernel (no VM could be booted to ask)", "unknown")?,
         }
-        line(f, LOADER_LOW, "page tables and boot information")?;
+        line(f, self.loader, "loader, page tables, boot information")?;
         line(f, fixed, "in all")
     }
 }

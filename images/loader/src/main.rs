@@ -4,9 +4,9 @@
 //! above 2 MiB, and it must say in a sentence why it stops when it stops.
 //!
 //! ```text
-//!   1 MiB  page tables, stacks, device tree, boot information   the kernel keeps these
-//!   2 MiB  the unikernel, unpacked                              its statics end below 24 MiB
-//!  24 MiB  this loader with the unikernel inside                free memory after the jump
+//!   1 MiB  this loader, page tables, stacks, device tree, boot information   the kernel keeps these
+//!   2 MiB  the unikernel, unpacked                                           its statics end below 24 MiB
+//!  24 MiB  the unikernel as a file                                           free memory after the jump
 //! ```
 
 #![no_std]
@@ -19,6 +19,7 @@ mod start_info;
 mod tsc;
 
 use core::arch::asm;
+use core::arch::x86_64::{__cpuid, __cpuid_count};
 use core::mem::MaybeUninit;
 use core::ptr::addr_of_mut;
 
@@ -29,8 +30,10 @@ use start_info::StartInfo;
 
 /// Where the unikernel is unpacked: the kernel wants a 2 MiB boundary.
 const KERNEL_START: u64 = 0x20_0000;
-/// Where this loader lies (`link.ld`), so where the unikernel's statics must end.
+/// Where the unikernel lies as a file (`link.ld`), so where the unikernel's statics must end.
 const KERNEL_END_MAX: u64 = 0x180_0000;
+/// The unikernel inside, the kernel's heap and its stacks come after that. QEMU keeps some of 32 MiB for ACPI.
+const MEMORY_END_MIN: u64 = 0x1e0_0000;
 /// The kernel maps memory in pages of this size and rounds outwards, so memory is offered in whole ones.
 const LARGE_PAGE: u64 = 0x20_0000;
 /// COM1.
@@ -41,9 +44,11 @@ const TREE_BYTES: usize = 8 * 1024;
 
 /// Program headers are read in place, so the file must be aligned.
 #[repr(C, align(4096))]
-struct Aligned<Bytes: ?Sized>(Bytes);
+struct Aligned<Bytes>(Bytes);
 
-static IMAGE: &Aligned<[u8]> = &Aligned(*include_bytes!(env!("PALISADE_ELF")));
+const IMAGE_BYTES: usize = include_bytes!(env!("PALISADE_ELF")).len();
+#[unsafe(link_section = ".image")]
+static IMAGE: Aligned<[u8; IMAGE_BYTES]> = Aligned(*include_bytes!(env!("PALISADE_ELF")));
 
 // What the kernel goes on using after the jump. `link.ld` puts these below 2 MiB.
 #[unsafe(link_section = ".low")]
@@ -63,17 +68,19 @@ extern "C" fn loader(start_info: usize) -> ! {
 /// Everything but the jump.
 fn prepare(start_info: usize) -> Result<LoadedKernel, &'static str> {
     let info = StartInfo::at(start_info)?;
+    let memory = info
+        .memory()
+        .find(|region| region.start <= KERNEL_START && MEMORY_END_MIN <= region.end)
+        .ok_or("there is too little memory: give the VM 32 MiB or more")?;
+    if !has_fsgsbase() {
+        return Err("the processor lacks FSGSBASE: start QEMU with -cpu max or -cpu host");
+    }
     let kernel = KernelObject::parse(&IMAGE.0).map_err(|_| "the unikernel inside this image cannot be read")?;
     let size = kernel.mem_size();
     let end = KERNEL_START + u64::try_from(size).unwrap_or(u64::MAX >> 1);
     if end > KERNEL_END_MAX {
-        return Err("the unikernel's statics reach into the loader at 24 MiB");
+        return Err("the unikernel's statics reach beyond 24 MiB, where its file lies");
     }
-    let memory = info
-        .memory()
-        .find(|region| region.start <= KERNEL_START && KERNEL_END_MAX < region.end)
-        .ok_or("there is no memory from 2 MiB to 26 MiB: give the VM 32 MiB or more")?;
-
     let address = usize::try_from(KERNEL_START).map_err(|_| "no 64-bit address space")?;
     let place = core::ptr::with_exposed_provenance_mut::<MaybeUninit<u8>>(address);
     // SAFETY: ordinary memory, as the memory map says; between the low part and the loader, so nobody else's.
@@ -85,6 +92,20 @@ fn prepare(start_info: usize) -> Result<LoadedKernel, &'static str> {
     let tree = unsafe { &mut *addr_of_mut!(TREE) };
     describe(tree, &info, memory.end, khz).map_err(|_| "the device tree does not fit: shorten the command line")?;
     Ok(loaded)
+}
+
+/// The kernel keeps its per-processor data behind these instructions.
+fn has_fsgsbase() -> bool {
+    extended_features().is_some_and(|ebx| ebx & 1 != 0)
+}
+
+/// Leaf 7 of the processor's identification, register EBX.
+#[allow(unused_unsafe, reason = "the intrinsics became safe after the oldest compiler that is supported")]
+fn extended_features() -> Option<u32> {
+    // SAFETY: every processor with a 64-bit mode has this instruction.
+    let leaves = unsafe { __cpuid(0) }.eax;
+    // SAFETY: as above.
+    (leaves >= 7).then(|| unsafe { __cpuid_count(7, 0) }.ebx)
 }
 
 /// The device tree that the kernel reads.
