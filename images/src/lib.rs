@@ -8,6 +8,7 @@ pub mod boot;
 pub mod house;
 pub mod kernel;
 pub mod map;
+pub mod node;
 pub mod reproducible;
 pub mod run;
 pub mod setup;

@@ -1,17 +1,19 @@
-//! `cargo image`: builds the appliance's image and says how large it is and what memory it takes.
+//! `cargo image`: builds the images, and says how large the appliance's is and what memory it takes.
 
 use std::process::ExitCode;
 
 use palisade_images::appliance::{self, Kind};
-use palisade_images::{Error, House, map, reproducible};
+use palisade_images::{Error, House, map, node, reproducible};
 
 const HELP: &str = "\
-cargo image [--faults] [--quiet] [--reproducible]
+cargo image [appliance | node] [--faults] [--quiet] [--reproducible]
 
 Builds target/images/palisade.elf, which boots with
 
   qemu-system-x86_64 -M pc -m 32 -cpu max -kernel target/images/palisade.elf -nodefaults -display none \\
       -serial file:serial.log -device isa-debug-exit,iobase=0xf4 -accel tcg,tb-size=16
+
+and target/images/node/{vmlinux,initrd.img}, the node. With a word, only that one.
 
   --faults        builds target/images/palisade-faults.elf instead: the test image with doors for deliberate faults
   --quiet         does not print the memory map
@@ -33,9 +35,12 @@ fn main() -> ExitCode {
 fn run(arguments: impl Iterator<Item = String>) -> Result<(), Error> {
     let house = House::here();
     let (mut kind, mut quiet, mut twice) = (Kind::Product, false, false);
+    let (mut with_appliance, mut with_node) = (true, true);
     for argument in arguments {
         match argument.as_str() {
-            "--faults" => kind = Kind::Faults,
+            "appliance" => with_node = false,
+            "node" => with_appliance = false,
+            "--faults" => (kind, with_node) = (Kind::Faults, false),
             "--quiet" => quiet = true,
             "--reproducible" => twice = true,
             "--help" | "-h" => {
@@ -48,6 +53,15 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<(), Error> {
     if twice {
         let pair = reproducible::check(&house)?;
         println!("the same {} bytes:\n  {}\n  {}", pair.size, pair.here.display(), pair.elsewhere.display());
+        return Ok(());
+    }
+    if with_node {
+        let image = node::build(&house)?;
+        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |about| about.len());
+        println!("{}: {} bytes", image.kernel.display(), size(&image.kernel));
+        println!("{}: {} bytes", image.initrd.display(), size(&image.initrd));
+    }
+    if !with_appliance {
         return Ok(());
     }
     let image = appliance::build(&house, kind)?;

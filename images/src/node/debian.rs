@@ -94,7 +94,8 @@ fn fetch(folder: &Path, root: &Path) -> Result<Kernel, Error> {
 /// Release and version of the kernel that the metapackage depends on.
 fn depends(about: &str) -> Option<(String, String)> {
     let line = about.lines().find_map(|line| line.strip_prefix("Depends: "))?;
-    let (name, version) = line.split(',').find_map(|one| one.trim().strip_prefix("linux-image-")?.split_once(" (= "))?;
+    let (name, version) =
+        line.split(',').find_map(|one| one.trim().strip_prefix("linux-image-")?.split_once(" (= "))?;
     Some((name.to_owned(), version.trim_end_matches(')').to_owned()))
 }
 
@@ -105,21 +106,21 @@ fn depends(about: &str) -> Option<(String, String)> {
 /// If the file is not what the boot protocol says.
 pub fn unpack(compressed: &Path) -> Result<Vec<u8>, Error> {
     let bytes = fs::read(compressed).map_err(|error| Error::file("read", compressed, &error))?;
-    let payload = payload(&bytes)
-        .ok_or_else(|| Error(format!("{} holds no kernel compressed by xz", compressed.display())))?;
-    let mut child = Command::new("busybox")
-        .args(["xz", "-dc"])
+    let payload =
+        payload(&bytes).ok_or_else(|| Error(format!("{} holds no kernel compressed by xz", compressed.display())))?;
+    let mut child = Command::new("xz")
+        .arg("-dc")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|error| Error(format!("cannot start busybox: {error}; apt-get install busybox-static")))?;
-    let mut input = child.stdin.take().ok_or_else(|| Error("busybox has no input".to_owned()))?;
+        .map_err(|error| Error(format!("cannot start xz: {error}; apt-get install xz-utils")))?;
+    let mut input = child.stdin.take().ok_or_else(|| Error("xz has no input".to_owned()))?;
     let payload = payload.to_vec();
     let feeder = std::thread::spawn(move || input.write_all(&payload));
-    let output = child.wait_with_output().map_err(|error| Error(format!("busybox xz broke: {error}")))?;
+    let output = child.wait_with_output().map_err(|error| Error(format!("xz broke: {error}")))?;
     let fed = feeder.join().is_ok_and(|result| result.is_ok());
     if !fed || !output.status.success() || !output.stdout.starts_with(b"\x7fELF") {
-        return Err(Error(format!("busybox xz cannot unpack {}: {}", compressed.display(), output.status)));
+        return Err(Error(format!("xz cannot unpack {}: {}", compressed.display(), output.status)));
     }
     Ok(output.stdout)
 }

@@ -1,2 +1,79 @@
-//! To be written.
-fn main() {}
+//! `palisade-node`: a Linux program that speaks the node protocol for the node that it runs in.
+//!
+//! Owns a node's session with the appliance of its host, until the kernel module does; and requests from inside a node.
+//! It is a stand-in: a user process can starve where the module cannot, so it must never be what a write depends on.
+
+mod ask;
+mod boot;
+mod channel;
+mod command;
+mod console;
+mod event;
+mod run;
+mod session;
+mod sys;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use palisade_core::id::NodeId;
+
+const HELP: &str = "\
+palisade-node run [--node N] [--channel /dev/hvcN]
+    speaks for node N (else palisade.node= of the kernel's command line) on the channel (else the virtio console in
+    its PCI slot), prints events, and takes commands on standard input, on vsock port 7650 and from the calls below
+palisade-node panic | hang | reset | status [--over channel|vsock] | fence node N | fence host N
+    gives the command to the client that runs in this node
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.first().map(String::as_str) {
+        Some("run") => parse_run(&arguments).and_then(|(node, channel)| run::run(node, channel)),
+        Some("--help" | "-h" | "help") | None => {
+            print!("{HELP}");
+            Ok(())
+        }
+        Some(_) => ask_the_client(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("palisade-node: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse_run(arguments: &[String]) -> Result<(NodeId, Option<PathBuf>), String> {
+    let mut node = boot::kernel_option("palisade.node");
+    let mut channel = None;
+    let mut rest = arguments.iter().skip(1);
+    while let Some(name) = rest.next() {
+        let value = rest.next().ok_or_else(|| format!("{name} needs a value"))?;
+        match name.as_str() {
+            "--node" => node = Some(value.clone()),
+            "--channel" => channel = Some(PathBuf::from(value)),
+            _ => return Err(format!("unknown argument {name}\n{HELP}")),
+        }
+    }
+    let node = node.ok_or("which node is this? --node N, or palisade.node=N on the kernel's command line")?;
+    match node.parse() {
+        Ok(number) if number > 0 => Ok((NodeId::new(number), channel)),
+        _ => Err(format!("`{node}` is no node number: 1 to 255")),
+    }
+}
+
+fn ask_the_client(arguments: &[String]) -> Result<(), String> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    command::Command::parse(&words)?;
+    let lines = command::send(arguments)
+        .map_err(|error| format!("no client runs in this node ({}): {error}", command::SOCKET))?;
+    for line in &lines {
+        println!("{line}");
+    }
+    match lines.last() {
+        Some(last) if last.starts_with("OK") => Ok(()),
+        _ => Err("the client did not carry it out".to_owned()),
+    }
+}

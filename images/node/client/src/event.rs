@@ -1,0 +1,334 @@
+//! What the client tells people: one line per event.
+//!
+//! Owns the words of the lines, which the demo and the tests read, and nothing else. A line is
+//! `palisade-node: <seconds since boot> EVENT key=value ...`; values hold no blanks; incarnations are 16 hex digits.
+
+use std::fmt;
+
+use palisade_core::fencing::Class;
+use palisade_core::id::{Ballot, HostId, Incarnation, NodeId};
+use palisade_core::status::{COUNTER_NAMES, HistoryEntry, HostEntry, HostState, NodeEntry, Summary};
+use palisade_core::time::Instant;
+use palisade_core::wire::node::{NodeEvent, NodeState, Refusal, Section, Target, ViewNode};
+
+/// Why the node resets itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// The lease was not renewed.
+    LeaseEnded,
+    /// This incarnation was fenced, or is about to be.
+    Condemned,
+    /// The cluster incarnation that it belonged to is over.
+    ClusterOver,
+}
+
+/// Something that people want to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The client asks for a session.
+    Hello { node: NodeId, incarnation: Incarnation, why: &'static str },
+    /// The appliance gave one.
+    Session { session: u32, host: HostId, incarnation: Incarnation, beat_ms: u32, lease_ms: u32, cluster: u32 },
+    /// The first lease of a session.
+    Lease { until: Instant, lease_ms: u32 },
+    /// A part of the committed view.
+    View { version: u64, ballot: Ballot, part: u16, parts: u16, nodes: Vec<ViewNode> },
+    /// A node is a member.
+    NodeUp(NodeEvent),
+    /// A node is accused.
+    NodeSuspect(NodeEvent),
+    /// A node can no longer write.
+    NodeDown(NodeEvent),
+    /// The appliance refuses.
+    Refused(Refusal),
+    /// The appliance has no room for a request.
+    Busy,
+    /// Entries of a status section.
+    Status { section: Section, first: u16, is_last: bool, payload: Vec<u8> },
+    /// The decision to fence is committed.
+    Fence { target: Target, version: u64 },
+    /// The node resets itself now.
+    Reset(Why),
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hello { node, incarnation, why } => {
+                write!(f, "HELLO node={} incarnation={incarnation:016x} why={why}", node.get())
+            }
+            Self::Session { session, host, incarnation, beat_ms, lease_ms, cluster } => write!(
+                f,
+                "SESSION session={session} host={} incarnation={incarnation:016x} beat_ms={beat_ms} \
+                 lease_ms={lease_ms} cluster={cluster}",
+                host.get()
+            ),
+            Self::Lease { until, lease_ms } => write!(f, "LEASE first lease_ms={lease_ms} until={}", Seconds(*until)),
+            Self::View { version, ballot, part, parts, nodes } => {
+                write!(f, "VIEW version={version} ballot={ballot} part={}/{parts}", u32::from(*part) + 1)?;
+                nodes.iter().try_for_each(|node| write!(f, " {}", Place(node)))
+            }
+            Self::NodeUp(event) => write!(f, "NODE_UP {}", Fate(event)),
+            Self::NodeSuspect(event) => write!(f, "NODE_SUSPECT {}", Fate(event)),
+            Self::NodeDown(event) => write!(f, "NODE_DOWN {}", Fate(event)),
+            Self::Refused(refusal) => write!(f, "ERROR refusal={}", refusal_word(*refusal)),
+            Self::Busy => f.write_str("BUSY"),
+            // `status_lines` gives one line per entry; this is for logs that want a single one.
+            Self::Status { section, first, .. } => write!(f, "STATUS_PART section={section:?} first={first}"),
+            Self::Fence { target, version } => write!(f, "FENCE {} version={version}", Named(*target)),
+            Self::Reset(why) => write!(f, "RESET why={}", why.word()),
+        }
+    }
+}
+
+impl Event {
+    /// The lines of the event, without head; a status has one for each entry.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Status { section, first, payload, .. } => status_lines(*section, *first, payload),
+            other => vec![other.to_string()],
+        }
+    }
+
+    /// Whether an answer ends with this.
+    #[must_use]
+    pub fn is_last(&self) -> bool {
+        !matches!(self, Self::Status { is_last: false, .. })
+    }
+
+    /// Whether this may be the answer to a request.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        matches!(self, Self::Status { .. } | Self::Fence { .. } | Self::Refused(Refusal::BadRequest) | Self::Busy)
+    }
+}
+
+impl Why {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::LeaseEnded => "lease-ended",
+            Self::Condemned => "condemned",
+            Self::ClusterOver => "cluster-over",
+        }
+    }
+}
+
+/// A line as it is printed.
+#[must_use]
+pub fn line(now: Instant, text: &str) -> String {
+    format!("palisade-node: {} {text}", Seconds(now))
+}
+
+/// The entries of a VIEW's payload; those that do not parse are left out.
+#[must_use]
+pub fn view_nodes(payload: &[u8]) -> Vec<ViewNode> {
+    payload.chunks(ViewNode::BYTES).filter_map(|bytes| ViewNode::parse(bytes).ok()).collect()
+}
+
+/// One line for each entry of a status section.
+#[must_use]
+pub fn status_lines(section: Section, first: u16, payload: &[u8]) -> Vec<String> {
+    let parts = |bytes| payload.chunks_exact(bytes);
+    match section {
+        Section::Summary => Summary::parse(payload).iter().map(summary_line).collect(),
+        Section::Hosts => parts(HostEntry::BYTES).filter_map(|b| HostEntry::parse(b).ok()).map(host_line).collect(),
+        Section::Nodes => parts(NodeEntry::BYTES).filter_map(|b| NodeEntry::parse(b).ok()).map(node_line).collect(),
+        Section::History => {
+            parts(HistoryEntry::BYTES).filter_map(|b| HistoryEntry::parse(b).ok()).map(history_line).collect()
+        }
+        Section::Counters => parts(8)
+            .zip(usize::from(first)..)
+            .map(|(bytes, index)| {
+                let value = bytes.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+                let name = COUNTER_NAMES.get(index).copied().unwrap_or("unknown");
+                format!("STATUS_COUNTER value={value} name={}", name.replace(' ', "_"))
+            })
+            .collect(),
+    }
+}
+
+fn summary_line(s: &Summary) -> String {
+    format!(
+        "STATUS host={} role={} leader={} quorum={} votes={} incarnation={:016x} ballot={} cluster={} version={} \
+         uptime_us={} allocations_since_seal={} heap_bytes={} stack_high_water_bytes={} stack_bytes={} dropped_bytes={} \
+         boot_us={}",
+        s.host.get(),
+        s.role.word(),
+        s.leader.get(),
+        if s.quorum { "yes" } else { "no" },
+        s.votes,
+        s.incarnation,
+        s.ballot,
+        s.cluster,
+        s.version,
+        s.uptime_us,
+        s.platform.allocations_since_seal,
+        s.platform.heap_bytes,
+        s.platform.stack_high_water_bytes,
+        s.platform.stack_bytes,
+        s.platform.dropped_bytes,
+        s.platform.boot_us
+    )
+}
+
+fn host_line(h: HostEntry) -> String {
+    let state = match h.state {
+        HostState::Out => "out",
+        HostState::Member => "member",
+        HostState::Condemned => "condemned",
+        HostState::Down => "down",
+    };
+    let heard = if h.heard_ms == u32::MAX { "never".to_owned() } else { h.heard_ms.to_string() };
+    format!("STATUS_HOST host={} state={state} incarnation={:016x} heard_ms={heard}", h.host.get(), h.incarnation)
+}
+
+fn node_line(n: NodeEntry) -> String {
+    format!(
+        "STATUS_NODE node={} state={} host={} class={} incarnation={:016x} run={:016x}:{}",
+        n.node.get(),
+        state_word(n.state),
+        n.host.get(),
+        class_word(n.class),
+        n.incarnation,
+        n.run.boot,
+        n.run.counter
+    )
+}
+
+fn history_line(h: HistoryEntry) -> String {
+    format!(
+        "STATUS_HISTORY node={} host={} reason={} class={} executor={} attempts={} incarnation={:016x} decided={} \
+         confirmed={} took_us={}",
+        h.node.get(),
+        h.host.get(),
+        h.reason.word().replace(' ', "-"),
+        class_word(h.class),
+        h.executor.get(),
+        h.attempts,
+        h.incarnation,
+        h.decided_version,
+        h.confirmed_version,
+        h.took_us
+    )
+}
+
+/// The word for a refusal.
+#[must_use]
+pub const fn refusal_word(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::WrongNode => "wrong-node",
+        Refusal::Condemned => "condemned",
+        Refusal::NoSession => "no-session",
+        Refusal::NotAdmitted => "not-admitted",
+        Refusal::BadRequest => "bad-request",
+        Refusal::NotYet => "not-yet",
+        Refusal::ClusterOver => "cluster-over",
+    }
+}
+
+const fn state_word(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Unknown => "unknown",
+        NodeState::Up => "up",
+        NodeState::Condemned => "condemned",
+        NodeState::Down => "down",
+        NodeState::Left => "left",
+    }
+}
+
+fn class_word(class: u8) -> &'static str {
+    Class::from_wire(class).map_or("-", Class::word)
+}
+
+/// `seconds.micros`.
+struct Seconds(Instant);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = self.0.as_micros();
+        write!(f, "{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+    }
+}
+
+/// `node2=up@2`, or `node2=down@2/vm-gone`.
+struct Place<'a>(&'a ViewNode);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ViewNode { node, state, host, class, .. } = self.0;
+        write!(f, "node{}={}@{}", node.get(), state_word(*state), host.get())?;
+        Class::from_wire(*class).map_or(Ok(()), |class| write!(f, "/{class}"))
+    }
+}
+
+/// The keys of NODE_UP, NODE_SUSPECT and NODE_DOWN.
+struct Fate<'a>(&'a NodeEvent);
+
+impl fmt::Display for Fate<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NodeEvent { node, host, class, incarnation, version } = self.0;
+        write!(f, "node={} host={}", node.get(), host.get())?;
+        class.map_or(Ok(()), |class| write!(f, " class={class}"))?;
+        write!(f, " incarnation={incarnation:016x} version={version}")
+    }
+}
+
+/// `node=2` or `host=2`.
+pub struct Named(pub Target);
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Target::Node(node) => write!(f, "node={}", node.get()),
+            Target::Host(host) => write!(f, "host={}", host.get()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_that_the_demo_reads() {
+        let event = NodeEvent {
+            node: NodeId::new(2),
+            host: HostId::new(3),
+            class: Some(Class::VmStopped),
+            incarnation: 0xabc,
+            version: 9,
+        };
+        let now = Instant::from_micros(12_000_345);
+        assert_eq!(
+            line(now, &Event::NodeDown(event).to_string()),
+            "palisade-node: 12.000345 NODE_DOWN node=2 host=3 class=vm-stopped incarnation=0000000000000abc version=9"
+        );
+        assert_eq!(
+            Event::NodeUp(NodeEvent { class: None, ..event }).to_string(),
+            "NODE_UP node=2 host=3 incarnation=0000000000000abc version=9"
+        );
+        let down =
+            ViewNode { node: NodeId::new(2), state: NodeState::Down, host: HostId::new(3), class: 1, incarnation: 1 };
+        let up =
+            ViewNode { node: NodeId::new(1), state: NodeState::Up, host: HostId::new(1), class: 0, incarnation: 1 };
+        let view = Event::View {
+            version: 7,
+            ballot: Ballot { round: 4, host: HostId::new(1) },
+            part: 0,
+            parts: 1,
+            nodes: vec![up, down],
+        };
+        assert_eq!(view.to_string(), "VIEW version=7 ballot=4.1 part=1/1 node1=up@1 node2=down@3/vm-gone");
+    }
+
+    #[test]
+    fn a_view_s_payload_is_read_and_what_is_left_over_is_not() {
+        let node =
+            ViewNode { node: NodeId::new(1), state: NodeState::Up, host: HostId::new(1), class: 0, incarnation: 5 };
+        let mut payload = [0; 2 * ViewNode::BYTES + 3];
+        node.emit(&mut payload);
+        node.emit(&mut payload[ViewNode::BYTES..]);
+        assert_eq!(view_nodes(&payload), [node, node]);
+    }
+}

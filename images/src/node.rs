@@ -1,0 +1,217 @@
+//! The node's image: Debian's stock kernel, and a first file system with our client in it.
+//!
+//! Owns `target/images/node`. It must never need root, or anything of this machine but its compiler and its packages.
+//!
+//! ```text
+//! vmlinux      the kernel as an ELF file, which QEMU's -kernel boots a good deal faster than
+//! vmlinuz      the kernel as Debian ships it
+//! initrd.img   busybox, init, the client, the modules of the lists below, hang.ko; not compressed
+//! inputs       what they were made of: nothing is made again while it holds
+//! ```
+
+mod cpio;
+mod debian;
+mod modules;
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::house::House;
+use crate::kernel::{make_folder, write};
+use crate::run::{self, Error};
+use crate::setup;
+
+use cpio::Archive;
+use debian::Kernel;
+use modules::Modules;
+
+/// What the build takes from Debian, apart from the kernel.
+const PACKAGES: [&str; 7] = ["busybox-static", "gcc-12", "libc6-dev", "libelf1", "libssl3", "make", "xz-utils"];
+/// Loaded by init: the channel, vsock, the panic device, and what a node's disks and network need.
+const LOADED: [&str; 7] = [
+    "virtio_pci",
+    "virtio_console",
+    "pvpanic-pci",
+    "vmw_vsock_virtio_transport",
+    "virtio_blk",
+    "virtio_net",
+    "virtio_rng",
+];
+/// There for those who load them: OCFS2 with the kernel DLM.
+const CARRIED: [&str; 4] = ["configfs", "dlm", "ocfs2_stackglue", "ocfs2"];
+/// The client must run where there is no library.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+const BUSYBOX: &str = "/bin/busybox";
+/// A change of this program changes the image.
+const SOURCES: [&str; 4] = [
+    include_str!("node.rs"),
+    include_str!("node/cpio.rs"),
+    include_str!("node/debian.rs"),
+    include_str!("node/modules.rs"),
+];
+
+/// A built node image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeImage {
+    /// For QEMU's -kernel.
+    pub kernel: PathBuf,
+    /// For QEMU's -initrd.
+    pub initrd: PathBuf,
+}
+
+impl NodeImage {
+    /// Where the image of this checkout lies, or will lie.
+    #[must_use]
+    pub fn of(house: &House) -> Self {
+        let folder = house.images().join("node");
+        Self { kernel: folder.join("vmlinux"), initrd: folder.join("initrd.img") }
+    }
+}
+
+/// Builds the node's image, unless it is there and nothing has changed.
+///
+/// # Errors
+/// If packages are missing and cannot be installed, or something does not compile.
+pub fn build(house: &House) -> Result<NodeImage, Error> {
+    let folder = house.images().join("node");
+    make_folder(&folder)?;
+    let lock_path = folder.join("lock");
+    let lock = File::create(&lock_path).map_err(|error| Error::file("create", &lock_path, &error))?;
+    // Several tests may want the image at once; the lock goes with the file at the end of this function.
+    lock.lock().map_err(|error| Error::file("lock", &lock_path, &error))?;
+    setup::ensure(&PACKAGES)?;
+    let kernel = debian::prepare(&folder)?;
+    let image = NodeImage::of(house);
+    let inputs = inputs(house, &kernel)?;
+    let note = folder.join("inputs");
+    let is_there = image.kernel.exists() && image.initrd.exists();
+    if is_there && fs::read_to_string(&note).is_ok_and(|known| known == inputs) {
+        return Ok(image);
+    }
+    println!("building the node's image");
+    // A build that is cut short must not look like a finished one.
+    write(&note, "")?;
+    let client = client(house, &folder)?;
+    let hang = hang(house, &folder, &kernel)?;
+    write_bytes(&folder.join("vmlinuz"), &read(&kernel.compressed())?)?;
+    write_bytes(&image.kernel, &debian::unpack(&kernel.compressed())?)?;
+    write_bytes(&image.initrd, &file_system(house, &kernel, &client, &hang)?)?;
+    write(&note, &inputs)?;
+    Ok(image)
+}
+
+/// The client, linked statically, in a target folder of its own: other flags than the host's build must not make that
+/// build start afresh each time.
+fn client(house: &House, folder: &Path) -> Result<Vec<u8>, Error> {
+    let target = folder.join("build");
+    let flags =
+        ["-Ctarget-feature=+crt-static".to_owned(), format!("--remap-path-prefix={}=.", house.root().display())];
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    run::run(
+        Command::new(cargo)
+            .args(["build", "--quiet", "--locked", "--release", "--package", "palisade-node", "--target", TARGET])
+            .args(["--config", "profile.release.opt-level=\"s\"", "--config", "profile.release.lto=\"fat\""])
+            .args(["--config", "profile.release.panic=\"abort\"", "--config", "profile.release.strip=true"])
+            .arg("--target-dir")
+            .arg(&target)
+            .env_remove("RUSTC")
+            .env_remove("RUSTFLAGS")
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+            .current_dir(house.root()),
+    )?;
+    read(&target.join(TARGET).join("release").join("palisade-node"))
+}
+
+/// The module that hangs the machine, built against the kernel's headers in a copy of its folder: kbuild leaves its files
+/// beside the sources.
+fn hang(house: &House, folder: &Path, kernel: &Kernel) -> Result<Vec<u8>, Error> {
+    let place = folder.join("hang");
+    make_folder(&place)?;
+    for name in ["hang.c", "Makefile"] {
+        write_bytes(&place.join(name), &read(&house.root().join("images/node/hang").join(name))?)?;
+    }
+    let (common, flavour) = kernel.headers();
+    let assign = |name: &str, path: &Path| format!("{name}={}", path.display());
+    // The flavour's Makefile includes the common one by the path that it would have if it were installed; so the common
+    // one is called, with the flavour as its output folder.
+    run::output(
+        Command::new("make")
+            .arg("-C")
+            .arg(&common)
+            .arg(assign("O", &flavour))
+            .arg("ARCH=x86")
+            .arg(assign("M", &place))
+            .arg("modules")
+            .env_remove("MAKEFLAGS"),
+    )?;
+    read(&place.join("hang.ko"))
+}
+
+fn file_system(house: &House, kernel: &Kernel, client: &[u8], hang: &[u8]) -> Result<Vec<u8>, Error> {
+    let modules = Modules::find(&kernel.modules())?;
+    let ours = house.root().join("images/node");
+    let mut archive = Archive::default();
+    for name in ["bin", "dev", "lib", "lib/modules", "mnt", "proc", "run", "sys", "tmp"] {
+        archive.folder(name);
+    }
+    // Where the first process says what it says before it has mounted /dev.
+    archive.character_device("dev/console", 5, 1);
+    archive.file("init", 0o755, &read(&ours.join("init"))?);
+    archive.file("bin/console-shell", 0o755, &read(&ours.join("console-shell"))?);
+    archive.file("bin/busybox", 0o755, &read(Path::new(BUSYBOX))?);
+    archive.link("bin/sh", "busybox");
+    archive.file("bin/palisade-node", 0o755, client);
+    archive.file("lib/modules/hang.ko", 0o644, hang);
+    let loaded = modules.in_order(&LOADED)?;
+    let list: String = loaded.iter().map(|(name, _)| format!("{name}.ko\n")).collect();
+    archive.file("lib/modules/boot", 0o644, list.as_bytes());
+    let all = modules.in_order(&[LOADED.as_slice(), &CARRIED].concat())?;
+    // Each carried module with what it needs first: `while read m; do insmod ...; done </lib/modules/ocfs2`.
+    let rest: String = all.iter().filter(|one| !loaded.contains(one)).map(|(name, _)| format!("{name}.ko\n")).collect();
+    archive.file("lib/modules/ocfs2", 0o644, rest.as_bytes());
+    for (name, content) in &all {
+        archive.file(&format!("lib/modules/{name}.ko"), 0o644, content);
+    }
+    Ok(archive.finish())
+}
+
+/// Everything that the image depends on, as lines: what cannot be seen in a version is seen in a digest.
+fn inputs(house: &House, kernel: &Kernel) -> Result<String, Error> {
+    let mut lines = vec![
+        format!("kernel {} {}", kernel.release, kernel.version),
+        format!("builder {:016x}", digest(SOURCES.concat().as_bytes())),
+        format!("busybox {:016x}", digest(&read(Path::new(BUSYBOX))?)),
+    ];
+    let mut paths: Vec<PathBuf> =
+        ["Cargo.toml", "Cargo.lock", "images/node", "appliance/core"].map(PathBuf::from).into();
+    while let Some(path) = paths.pop() {
+        let full = house.root().join(&path);
+        if full.is_dir() {
+            let entries = fs::read_dir(&full).map_err(|error| Error::file("read", &full, &error))?;
+            paths.extend(entries.flatten().map(|entry| path.join(entry.file_name())));
+        } else {
+            lines.push(format!("{} {:016x}", path.display(), digest(&read(&full)?)));
+        }
+    }
+    lines.sort();
+    Ok(lines.join("\n") + "\n")
+}
+
+/// FNV-1a: it finds changes, and nobody attacks it.
+fn digest(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    fs::read(path).map_err(|error| Error::file("read", path, &error))
+}
+
+/// Replaces a file as a whole: a VM that runs from the old one keeps it.
+fn write_bytes(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let mut fresh = path.as_os_str().to_owned();
+    fresh.push(".new");
+    let fresh = PathBuf::from(fresh);
+    fs::write(&fresh, bytes).map_err(|error| Error::file("write", &fresh, &error))?;
+    fs::rename(&fresh, path).map_err(|error| Error::file("replace", path, &error))
+}
