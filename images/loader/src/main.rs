@@ -88,8 +88,9 @@ fn prepare(start_info: usize) -> Result<LoadedKernel, &'static str> {
     let loaded = kernel.load_kernel(place, KERNEL_START);
 
     let khz = tsc::khz().ok_or("the ACPI timer at port 0x608 does not run: use machine type pc or q35")?;
+    let tree = addr_of_mut!(TREE);
     // SAFETY: one CPU, called once: this is the only reference to this static.
-    let tree = unsafe { &mut *addr_of_mut!(TREE) };
+    let tree = unsafe { &mut *tree };
     describe(tree, &info, memory.end, khz).map_err(|_| "the device tree does not fit: shorten the command line")?;
     Ok(loaded)
 }
@@ -154,10 +155,12 @@ fn enter(kernel: &LoadedKernel) -> ! {
         },
         platform_info: PlatformInfo::Fdt,
     });
+    let place = addr_of_mut!(BOOT_INFO);
     // SAFETY: one CPU, called once: this is the only reference to this static.
-    let place = unsafe { &mut *addr_of_mut!(BOOT_INFO) };
+    let place = unsafe { &mut *place };
     let info: *const RawBootInfo = place.write(info);
     let stack = addr_of_mut!(KERNEL_STACK);
+    start::close_page_zero();
     // SAFETY: the entry point that the kernel's own file names, called as its interface says: boot information in the
     // first argument, CPU 0 in the second, the lowest address of its stack in the stack pointer.
     unsafe {

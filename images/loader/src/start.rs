@@ -5,7 +5,8 @@
 //!
 //! State at entry (Xen, `docs/misc/pvh.pandoc`): 32-bit protected mode, paging off, `ebx` points to `hvm_start_info`.
 
-use core::arch::global_asm;
+use core::arch::{asm, global_asm};
+use core::ptr::addr_of_mut;
 
 /// Bytes of the loader's own stack.
 const STACK_BYTES: usize = 64 * 1024;
@@ -28,6 +29,9 @@ pdpt:
     .skip 4096
 directories:                    // four, for 4 GiB in pages of 2 MiB
     .skip 4 * 4096
+    .global first_pages
+first_pages:                    // the first 2 MiB in pages of 4 KiB
+    .skip 4096
 loader_stack:
     .skip {stack_bytes}
 loader_stack_top:
@@ -78,6 +82,19 @@ pvh_start:
     dec ecx
     jnz 2b
 
+    mov eax, 3
+    mov edi, offset first_pages
+    mov ecx, 512
+3:
+    mov dword ptr [edi], eax
+    add eax, 4096
+    add edi, 8
+    dec ecx
+    jnz 3b
+    mov eax, offset first_pages
+    or eax, 3
+    mov dword ptr [directories], eax
+
     mov eax, cr4
     or eax, 1 << 5              // PAE
     mov cr4, eax
@@ -114,3 +131,16 @@ long_mode:
     stack_bytes = const STACK_BYTES,
     loader = sym crate::loader,
 );
+
+/// Takes page 0 away, so that following a null pointer is a fault. The VMM's tables may lie there: call this after the
+/// last look at them.
+pub fn close_page_zero() {
+    unsafe extern "C" {
+        static mut first_pages: [u64; 512];
+    }
+    let entry = addr_of_mut!(first_pages).cast::<u64>();
+    // SAFETY: one CPU, and the first entry maps page 0, which nothing of ours lies in.
+    unsafe { entry.write_volatile(0) };
+    // SAFETY: forgets the old entry; the memory behind it is used by nobody.
+    unsafe { asm!("invlpg [{page}]", page = in(reg) 0_u64, options(nostack, preserves_flags)) };
+}
