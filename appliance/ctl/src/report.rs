@@ -1,0 +1,190 @@
+//! How a status is shown: a table for a person, JSON for a program.
+//!
+//! Owns the words and the JSON field names, which are an interface: they may grow, never change.
+
+use palisade_core::fencing::Class;
+use palisade_core::status::{COUNTER_NAMES, HistoryEntry, HostEntry, HostState, NodeEntry, Summary};
+use palisade_core::wire::node::NodeState;
+use serde_json::{Value, json};
+use std::fmt::Write;
+
+/// All that an appliance says about itself and the cluster.
+#[derive(Debug)]
+pub struct Report {
+    /// Itself.
+    pub summary: Summary,
+    /// Every configured host.
+    pub hosts: Vec<HostEntry>,
+    /// Every configured node.
+    pub nodes: Vec<NodeEntry>,
+    /// Fencing records, oldest first.
+    pub history: Vec<HistoryEntry>,
+    /// In the order of `COUNTER_NAMES`.
+    pub counters: Vec<u64>,
+}
+
+const fn host_word(state: HostState) -> &'static str {
+    match state {
+        HostState::Out => "out",
+        HostState::Member => "member",
+        HostState::Condemned => "condemned",
+        HostState::Down => "down",
+    }
+}
+
+const fn node_word(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Unknown => "not seen",
+        NodeState::Up => "up",
+        NodeState::Condemned => "condemned",
+        NodeState::Down => "down",
+        NodeState::Left => "left",
+    }
+}
+
+fn class_word(class: u8) -> &'static str {
+    Class::from_wire(class).map_or("-", Class::word)
+}
+
+fn number(id: u8) -> String {
+    if id == 0 { "-".to_owned() } else { id.to_string() }
+}
+
+/// For a person.
+pub fn table(report: &Report) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = summary(&mut out, &report.summary);
+    rows(&mut out, "host  state      incarnation       heard", &report.hosts, |host| {
+        let heard = match host.heard_ms {
+            u32::MAX => "never".to_owned(),
+            ms => format!("{ms} ms ago"),
+        };
+        format!("{:>4}  {:<9}  {:016x}  {heard}", host.host.get(), host_word(host.state), host.incarnation)
+    });
+    rows(&mut out, "node  state      host  run         incarnation       proof", &report.nodes, |node| {
+        format!(
+            "{:>4}  {:<9}  {:>4}  {:<10}  {:016x}  {}",
+            node.node.get(),
+            node_word(node.state),
+            number(node.host.get()),
+            node.run.counter,
+            node.incarnation,
+            class_word(node.class)
+        )
+    });
+    rows(
+        &mut out,
+        "fencing records: target, reason, proof, executor, attempts, time, views",
+        &report.history,
+        |entry| {
+            let target = match entry.node.get() {
+                0 => format!("host {}", entry.host.get()),
+                node => format!("node {node} on host {}", entry.host.get()),
+            };
+            let end = match entry.confirmed_version {
+                0 => "open".to_owned(),
+                version => {
+                    format!("{:.1} ms, {} -> {version}", f64::from(entry.took_us) / 1000.0, entry.decided_version)
+                }
+            };
+            format!(
+                "  {target:<18}  {:<14}  {:<13}  {:>3}  {:>3}  {end}",
+                entry.reason.word(),
+                class_word(entry.class),
+                number(entry.executor.get()),
+                entry.attempts
+            )
+        },
+    );
+    let counted: Vec<_> = COUNTER_NAMES.iter().zip(&report.counters).filter(|(_, count)| **count != 0).collect();
+    rows(&mut out, "counted", &counted, |(name, count)| format!("  {count:>12}  {name}"));
+    out
+}
+
+fn summary(out: &mut String, s: &Summary) -> std::fmt::Result {
+    writeln!(
+        out,
+        "host {}: {}, leader {}, {}, view {} under ballot {}, cluster {}",
+        s.host.get(),
+        s.role.word(),
+        number(s.leader.get()),
+        if s.quorum { "with quorum" } else { "WITHOUT QUORUM" },
+        s.version,
+        s.ballot,
+        s.cluster
+    )?;
+    writeln!(
+        out,
+        "up {:.1} s, {} votes, configuration epoch {} hash {:016x}",
+        micros(s.uptime_us),
+        s.votes,
+        s.epoch,
+        s.config_hash
+    )?;
+    let p = &s.platform;
+    writeln!(
+        out,
+        "allocations since the seal {}, heap {} bytes, stack {} of {} bytes, boot {:.1} ms, dropped {} bytes",
+        p.allocations_since_seal,
+        p.heap_bytes,
+        p.stack_high_water_bytes,
+        p.stack_bytes,
+        f64::from(p.boot_us) / 1000.0,
+        p.dropped_bytes
+    )
+}
+
+fn micros(micros: u64) -> f64 {
+    std::time::Duration::from_micros(micros).as_secs_f64()
+}
+
+fn rows<T>(out: &mut String, head: &str, entries: &[T], row: impl Fn(&T) -> String) {
+    if entries.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{head}");
+    for entry in entries {
+        let _ = writeln!(out, "{}", row(entry));
+    }
+}
+
+/// For a program. Incarnations and hashes are hexadecimal text: JSON readers round large numbers.
+pub fn json(report: &Report) -> Value {
+    let s = &report.summary;
+    let hex = |number: u64| format!("{number:016x}");
+    let hosts = report.hosts.iter().map(|host| {
+        json!({
+            "host": host.host.get(), "state": host_word(host.state), "incarnation": hex(host.incarnation),
+            "heard_ms": (host.heard_ms != u32::MAX).then_some(host.heard_ms),
+        })
+    });
+    let nodes = report.nodes.iter().map(|node| {
+        json!({
+            "node": node.node.get(), "state": node_word(node.state), "host": node.host.get(),
+            "class": Class::from_wire(node.class).map(Class::word), "incarnation": hex(node.incarnation),
+            "run": { "boot": hex(node.run.boot), "counter": node.run.counter },
+        })
+    });
+    let history = report.history.iter().map(|entry| {
+        json!({
+            "node": entry.node.get(), "host": entry.host.get(), "reason": entry.reason.word(),
+            "class": Class::from_wire(entry.class).map(Class::word), "executor": entry.executor.get(),
+            "attempts": entry.attempts, "incarnation": hex(entry.incarnation),
+            "decided_version": entry.decided_version, "confirmed_version": entry.confirmed_version,
+            "took_us": entry.took_us,
+        })
+    });
+    let counters: serde_json::Map<String, Value> =
+        COUNTER_NAMES.iter().zip(&report.counters).map(|(name, count)| ((*name).to_owned(), json!(count))).collect();
+    json!({
+        "host": s.host.get(), "role": s.role.word(), "leader": s.leader.get(), "quorum": s.quorum, "votes": s.votes,
+        "incarnation": hex(s.incarnation), "boot": hex(s.boot), "ballot": s.ballot.to_string(), "cluster": s.cluster,
+        "version": s.version, "uptime_us": s.uptime_us, "epoch": s.epoch, "config_hash": hex(s.config_hash),
+        "allocations_since_seal": s.platform.allocations_since_seal, "heap_bytes": s.platform.heap_bytes,
+        "stack_high_water_bytes": s.platform.stack_high_water_bytes, "stack_bytes": s.platform.stack_bytes,
+        "boot_us": s.platform.boot_us, "dropped_bytes": s.platform.dropped_bytes,
+        "hosts": hosts.collect::<Vec<_>>(), "nodes": nodes.collect::<Vec<_>>(),
+        "history": history.collect::<Vec<_>>(), "counters": counters,
+    })
+}
