@@ -141,7 +141,7 @@ fn parse_node(at: Duration, who: Who, line: &str) -> Option<Event> {
             "node" => event.node = value.parse().unwrap_or(0),
             "host" => event.host = value.parse().unwrap_or(0),
             "class" => value.clone_into(&mut event.class),
-            "incarnation" => event.incarnation = parse_number(value),
+            "incarnation" => event.incarnation = u64::from_str_radix(value, 16).unwrap_or(0),
             "version" => event.version = value.parse().unwrap_or(0),
             _ => {}
         }
@@ -149,12 +149,8 @@ fn parse_node(at: Duration, who: Who, line: &str) -> Option<Event> {
     Some(event)
 }
 
-fn parse_number(text: &str) -> u64 {
-    let digits = text.strip_prefix("0x");
-    digits.map_or_else(|| text.parse().ok(), |digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0)
-}
-
 fn parse_log(at: Duration, who: Who, line: &str) -> Event {
+    let line = without_clock(line);
     let lower = line.to_lowercase();
     let has = |word: &str| lower.contains(word);
     let kind = if has("confirmed") {
@@ -182,6 +178,12 @@ fn parse_log(at: Duration, who: Who, line: &str) -> Event {
     event
 }
 
+/// The line without the clock in brackets that its writer puts in front.
+fn without_clock(line: &str) -> &str {
+    let rest = line.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    rest.map_or(line, |(_, rest)| rest.trim_start())
+}
+
 /// The number that follows the first appearance of `word`; zero if there is none.
 fn number_after(text: &str, word: &str) -> u8 {
     u8::try_from(number_after_wide(text, word)).unwrap_or(0)
@@ -203,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_node_line_gives_all_its_fields() {
-        let line = "\u{1b}palisade-node: 12.345 NODE_DOWN node=2 class=vm-stopped incarnation=0x10 version=7\r";
+        let line = "\u{1b}palisade-node: 12.345 NODE_DOWN node=2 class=vm-stopped incarnation=0000000000000010 version=7\r";
         let event = read(Who::Node(1), line);
         assert_eq!((event.kind, event.node, event.class.as_str()), (Kind::NodeDown, 2, "vm-stopped"));
         assert_eq!((event.incarnation, event.version), (16, 7));
@@ -214,6 +216,7 @@ mod tests {
 
     #[test]
     fn log_lines_are_understood_by_their_words() {
+        assert_eq!(read(Who::Guard(1), "[12.000001] guard: started").text, "guard: started");
         let event = read(Who::Appliance(2), "node 2 confirmed vm-stopped by host 3");
         assert_eq!((event.kind, event.node, event.host), (Kind::Confirmed, 2, 3));
         assert_eq!(event.class, "vm-stopped");

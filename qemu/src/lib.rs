@@ -3,7 +3,9 @@
 //! Owns the switch, the BMCs and the hosts of a simulated machine room. Must never decide anything about fencing: it
 //! does things to a cluster and reports what nodes and appliances say about it. Everything that it starts ends with it.
 
+pub mod accel;
 pub mod bmc;
+pub mod cluster;
 pub mod event;
 pub mod host;
 pub mod journal;
@@ -11,6 +13,7 @@ pub mod observe;
 pub mod plan;
 pub mod process;
 pub mod rundir;
+pub mod stall;
 pub mod status;
 pub mod stop;
 pub mod switch;

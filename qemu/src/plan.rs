@@ -179,27 +179,24 @@ impl Plan {
 }
 
 fn node_file(node: &NodePlan, with: &Artefacts) -> guard::Node {
-    let command = format!("socket,id=command,path={},server=on,wait=off", command_socket(node.id));
     guard::Node {
         id: node.id,
         memory_mib: NODE_MIB,
         cpus: 1,
         kernel: Some(with.kernel.clone()),
         initrd: Some(with.initrd.clone()),
-        append: format!("console=ttyS0 quiet panic=0 palisade.node={}", node.id),
+        append: format!(
+            "console=ttyS0 quiet panic=0 palisade.node={} palisade.appliance_cid={}",
+            node.id,
+            appliance_cid(node.host)
+        ),
         disks: Vec::new(),
         nics: Vec::new(),
         operator_monitor: false,
         lock_memory: None,
         oom_score_adj: 0,
-        extra: ["-chardev", &command, "-serial", "chardev:command"].map(str::to_owned).to_vec(),
+        extra: Vec::new(),
     }
-}
-
-/// The socket in a host's state directory that is a node's second serial port: there a test tells it to die.
-#[must_use]
-pub fn command_socket(node: u8) -> String {
-    format!("node-{node}.command")
 }
 
 /// Where the cluster's configuration lies in a run's directory.

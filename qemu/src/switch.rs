@@ -1,7 +1,8 @@
 //! The Ethernet between the VMs: one switch per cluster link, all served by one thread.
 //!
 //! Owns the unix datagram sockets that QEMU's `-netdev dgram` talks to, and the faults: per link and direction frames can
-//! be dropped, delayed, duplicated or cut. Must never look above Ethernet. The table of addresses is fixed, because the
+//! be dropped, delayed, duplicated or cut. Must never change a frame, and looks above Ethernet only to note when a host's
+//! first heartbeat passed. The table of addresses is fixed, because the
 //! cluster's description knows every NIC; a frame to everybody or to an unknown address goes to all others.
 //!
 //! ```text
@@ -72,6 +73,7 @@ pub struct Counts {
 
 #[derive(Default)]
 struct Rules {
+    heartbeats: BTreeMap<u8, Instant>,
     faults: BTreeMap<(u8, u8, u8), Fault>,
     counts: Counts,
 }
@@ -133,6 +135,17 @@ impl Switch {
     /// Ends all faults.
     pub fn heal(&self) {
         lock(&self.rules).faults.clear();
+    }
+
+    /// When the first heartbeat of a host passed, since this was last forgotten.
+    #[must_use]
+    pub fn first_heartbeat(&self, host: u8) -> Option<Instant> {
+        lock(&self.rules).heartbeats.get(&host).copied()
+    }
+
+    /// Forgets the first heartbeat of a host: its appliance is about to start again.
+    pub fn forget_heartbeat(&self, host: u8) {
+        lock(&self.rules).heartbeats.remove(&host);
     }
 
     /// What happened to frames so far.
@@ -221,7 +234,10 @@ impl Forwarder {
     /// Decides where a frame from port `from` goes.
     fn take(&mut self, from: usize, frame: &[u8]) {
         let Some(destination) = frame.first_chunk::<6>() else { return };
-        let link = self.ports[from].link;
+        let (link, host) = (self.ports[from].link, self.ports[from].host);
+        if is_heartbeat(frame) {
+            lock(&self.rules).heartbeats.entry(host).or_insert_with(Instant::now);
+        }
         let others: Vec<usize> =
             (0..self.ports.len()).filter(|&to| to != from && self.ports[to].link == link).collect();
         let known = others.iter().copied().find(|&to| self.ports[to].mac == *destination);
@@ -275,6 +291,12 @@ impl Forwarder {
         self.dice ^= self.dice << 17;
         self.dice % 1000 < u64::from(per_mille)
     }
+}
+
+/// A UDP datagram over IPv4, without options, to the port of membership.
+fn is_heartbeat(frame: &[u8]) -> bool {
+    let port = palisade_core::limits::PORT_MEMBERSHIP.to_be_bytes();
+    frame.get(12..15) == Some(&[0x08, 0x00, 0x45]) && frame.get(23) == Some(&17) && frame.get(36..38) == Some(&port)
 }
 
 #[cfg(test)]

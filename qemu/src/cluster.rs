@@ -1,0 +1,303 @@
+//! A running cluster: its machine room, and what a scene may ask of it or do to it.
+//!
+//! Owns hosts, BMCs, switch and observer, which all end with it. Must never look into an appliance: it asks as an
+//! operator would, by STATUS.
+
+use crate::bmc::Bmc;
+use crate::event::Who;
+use crate::host::Host;
+use crate::journal::Journal;
+use crate::observe::Observer;
+use crate::plan::{self, Artefacts, Plan};
+use crate::rundir::RunDir;
+use crate::status::Client;
+use crate::stop;
+use crate::switch::Switch;
+use palisade_core::status::{Role, Summary};
+use palisade_core::wire::node::NodeState;
+use palisade_guard::host::names;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The vsock port on which a node's client takes commands.
+const PORT_COMMANDS: u32 = 7650;
+/// How often the cluster is asked while a scene waits for it.
+const ASK: Duration = Duration::from_millis(100);
+/// How long a node may take for the answer to a command.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running cluster. The order of the fields is the order in which they end.
+pub struct Cluster {
+    bmcs: Vec<Bmc>,
+    hosts: Vec<Arc<Host>>,
+    switch: Switch,
+    _observer: Observer,
+    journal: Arc<Journal>,
+    plan: Plan,
+    run: RunDir,
+}
+
+impl Cluster {
+    /// Builds the machine room; all hosts are off.
+    ///
+    /// # Errors
+    /// A sentence: a file, socket or program is not to be had.
+    pub fn build(plan: Plan, with: &Artefacts, journal: Arc<Journal>) -> io::Result<Self> {
+        let run = RunDir::new(&plan.name)?;
+        let dir = run.path();
+        let switch = Switch::start(plan.ports(dir))?;
+        let host = |id| Arc::new(Host::new(id, dir, Arc::clone(&journal), &with.guard));
+        let hosts: Vec<_> = plan.hosts.iter().map(|host_plan| host(host_plan.id)).collect();
+        let mut bmcs = Vec::new();
+        for host in &hosts {
+            bmcs.push(Bmc::start(&dir.join(format!("b{}", host.id())), Arc::clone(host))?);
+        }
+        write_files(&plan, &run, with, &bmcs)?;
+        let observer = Observer::start(Arc::clone(&journal), watched(&plan, dir))?;
+        Ok(Self { bmcs, hosts, switch, _observer: observer, journal, plan, run })
+    }
+
+    /// The description of this cluster.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// What was seen so far.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// The network between the appliances.
+    #[must_use]
+    pub fn switch(&self) -> &Switch {
+        &self.switch
+    }
+
+    /// The run's directory, for a person.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.run.real()
+    }
+
+    /// All hosts.
+    #[must_use]
+    pub fn hosts(&self) -> &[Arc<Host>] {
+        &self.hosts
+    }
+
+    /// The UDP port of a host's BMC.
+    #[must_use]
+    pub fn bmc_port(&self, host: u8) -> Option<u16> {
+        let index = self.hosts.iter().position(|known| known.id() == host)?;
+        self.bmcs.get(index).map(Bmc::port)
+    }
+
+    /// One host.
+    ///
+    /// # Errors
+    /// A sentence: there is no such host.
+    pub fn host(&self, id: u8) -> Result<&Host, String> {
+        let host = self.hosts.iter().find(|host| host.id() == id);
+        host.map(AsRef::as_ref).ok_or_else(|| format!("there is no host {id} in this cluster"))
+    }
+
+    /// Switches all hosts on.
+    ///
+    /// # Errors
+    /// A sentence: a guard cannot be started.
+    pub fn power_on(&self) -> Result<(), String> {
+        self.hosts.iter().try_for_each(|host| host.power_on("by the runner")).map_err(|error| error.to_string())
+    }
+
+    /// The unix socket through which an appliance's vsock ports are reached.
+    #[must_use]
+    pub fn vsock(&self, host: u8) -> PathBuf {
+        plan::state_dir(self.run.path(), host).join(names::APPLIANCE_VSOCK)
+    }
+
+    /// A conversation with an appliance.
+    ///
+    /// # Errors
+    /// A sentence: it cannot be reached.
+    pub fn ask(&self, host: u8) -> Result<Client, String> {
+        Client::connect(&self.vsock(host)).map_err(|error| format!("appliance {host} cannot be asked: {error}"))
+    }
+
+    /// An appliance in short.
+    ///
+    /// # Errors
+    /// A sentence: it cannot be reached or does not answer.
+    pub fn summary(&self, host: u8) -> Result<Summary, String> {
+        self.ask(host)?.summary().map_err(|error| format!("appliance {host} does not tell its status: {error}"))
+    }
+
+    /// Who leads, as the leader itself says it; if two say so, the one with the greater ballot.
+    #[must_use]
+    pub fn leader(&self) -> Option<u8> {
+        let summaries = self.hosts.iter().filter_map(|host| self.summary(host.id()).ok());
+        let leaders = summaries.filter(|summary| summary.role == Role::Leader && summary.quorum);
+        leaders.max_by_key(|summary| summary.ballot).map(|summary| summary.host.get())
+    }
+
+    /// Waits until somebody other than `not` leads.
+    ///
+    /// # Errors
+    /// A sentence: nobody does in time.
+    pub fn wait_leader(&self, not: u8, limit: Duration) -> Result<u8, String> {
+        let end = Instant::now() + limit;
+        loop {
+            match self.leader() {
+                Some(leader) if leader != not => return Ok(leader),
+                _ if Instant::now() > end => {
+                    return Err(format!("no leader appeared within {} ms", limit.as_millis()));
+                }
+                _ => stop::sleep(ASK)?,
+            }
+        }
+    }
+
+    /// Waits until all hosts are members of one view under one leader and all nodes are up in it.
+    ///
+    /// # Errors
+    /// A sentence that says what was still missing.
+    pub fn wait_all_up(&self, limit: Duration) -> Result<(), String> {
+        let end = Instant::now() + limit;
+        loop {
+            let Err(missing) = self.check_all_up() else { return Ok(()) };
+            if Instant::now() > end {
+                return Err(format!("the cluster was not whole after {} ms: {missing}", limit.as_millis()));
+            }
+            stop::sleep(ASK)?;
+        }
+    }
+
+    fn check_all_up(&self) -> Result<(), String> {
+        let mut leader = None;
+        for host in &self.hosts {
+            let id = host.id();
+            let mut client = self.ask(id)?;
+            let error = |error: io::Error| format!("appliance {id} does not tell its status: {error}");
+            let summary = client.summary().map_err(error)?;
+            if !matches!(summary.role, Role::Member | Role::Leader) {
+                return Err(format!("appliance {id} is {}", summary.role.word()));
+            }
+            if *leader.get_or_insert(summary.leader) != summary.leader {
+                return Err("the appliances do not agree on a leader".to_owned());
+            }
+            let nodes = client.nodes().map_err(error)?;
+            for node in &self.plan.nodes {
+                let entry = nodes.iter().find(|entry| entry.node.get() == node.id);
+                let state = entry.map_or(NodeState::Unknown, |entry| entry.state);
+                if state != NodeState::Up {
+                    return Err(format!("node {} is {state:?} for appliance {id}", node.id));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The incarnation of every node that is up, as one of the appliances tells it.
+    ///
+    /// # Errors
+    /// A sentence: no appliance answers.
+    pub fn incarnations(&self) -> Result<BTreeMap<u8, u64>, String> {
+        let mut last = "there is no host".to_owned();
+        for host in &self.hosts {
+            let answer = self.ask(host.id()).and_then(|mut client| client.nodes().map_err(|error| error.to_string()));
+            match answer {
+                Ok(nodes) => {
+                    let up = nodes.into_iter().filter(|node| node.state == NodeState::Up);
+                    return Ok(up.map(|node| (node.node.get(), node.incarnation)).collect());
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Allocations since the seal, all appliances together.
+    ///
+    /// # Errors
+    /// A sentence: an appliance does not answer.
+    pub fn allocations(&self) -> Result<u64, String> {
+        let count = |host: &Arc<Host>| Ok(self.summary(host.id())?.platform.allocations_since_seal);
+        self.hosts.iter().map(count).sum()
+    }
+
+    /// Where a node writes its console.
+    #[must_use]
+    pub fn console(&self, host: u8, node: u8) -> PathBuf {
+        plan::state_dir(self.run.path(), host).join(names::serial(node))
+    }
+
+    /// Gives a node a command and does not wait for an answer: some commands leave nobody to give one.
+    ///
+    /// # Errors
+    /// A sentence: the node cannot be reached.
+    pub fn command(&self, node: u8, words: &str) -> Result<(), String> {
+        let host = self.plan.nodes.iter().find(|known| known.id == node).map(|known| known.host);
+        let host = host.ok_or_else(|| format!("there is no node {node} in this cluster"))?;
+        let socket = plan::state_dir(self.run.path(), host).join(names::vsock(node));
+        tell(&socket, words).map_err(|error| format!("node {node} cannot be told to {words}: {error}"))
+    }
+}
+
+/// Opens a node's door for commands through its vsock socket and writes one line.
+fn tell(socket: &Path, words: &str) -> io::Result<()> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(COMMAND_PATIENCE))?;
+    stream.write_all(format!("CONNECT {PORT_COMMANDS}\n").as_bytes())?;
+    let mut answer = String::new();
+    BufReader::new(stream.try_clone()?.take(64)).read_line(&mut answer)?;
+    if !answer.starts_with("OK") {
+        return Err(io::Error::other("its client does not listen"));
+    }
+    stream.write_all(format!("{words}\n").as_bytes())?;
+    // Held open for a moment: what is closed at once may never be delivered.
+    std::thread::spawn(move || {
+        let mut rest = Vec::new();
+        let _ = stream.take(4096).read_to_end(&mut rest);
+    });
+    Ok(())
+}
+
+fn write_files(plan: &Plan, run: &RunDir, with: &Artefacts, bmcs: &[Bmc]) -> io::Result<()> {
+    let dir = run.path();
+    let ports: BTreeMap<u8, u16> = plan.hosts.iter().zip(bmcs).map(|(host, bmc)| (host.id, bmc.port())).collect();
+    let configuration = plan.configuration(&secret()?, |host| ports.get(&host).copied().unwrap_or(0));
+    write_json(&plan::configuration_path(dir), &configuration)?;
+    plan.hosts.iter().try_for_each(|host| write_json(&Host::file(dir, host.id), &plan.host_file(host.id, dir, with)))
+}
+
+fn write_json(path: &Path, value: &impl serde::Serialize) -> io::Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(io::Error::other)?;
+    fs::write(path, text + "\n")
+}
+
+/// A secret for one run.
+fn secret() -> io::Result<String> {
+    let mut bytes = [0_u8; 32];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes.map(|byte| format!("{byte:02x}")).concat())
+}
+
+/// The files in which something happens, and who writes them.
+fn watched(plan: &Plan, run: &Path) -> Vec<(PathBuf, Who)> {
+    let mut files = Vec::new();
+    for host in &plan.hosts {
+        let state = plan::state_dir(run, host.id);
+        files.push((Host::guard_log(run, host.id), Who::Guard(host.id)));
+        files.push((state.join(names::APPLIANCE_SERIAL), Who::Appliance(host.id)));
+        for node in plan.nodes_of(host.id) {
+            files.push((state.join(names::serial(node.id)), Who::Node(node.id)));
+        }
+    }
+    files
+}
