@@ -3,7 +3,6 @@
 //! Owns `target/images/palisade.elf` and `palisade-faults.elf`. It must never let anything of this machine reach the image:
 //! no path, no time, no flag that the caller's environment brings along.
 
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -27,6 +26,17 @@ const FLAGS: &str = "CARGO_TARGET_X86_64_UNKNOWN_NONE_RUSTFLAGS";
 /// The ciphers and hashes have faster code for vector registers, which this target does not have; rustc 1.96 crashes
 /// when it compiles that of poly1305 for it.
 const PORTABLE: [&str; 5] = ["poly1305", "chacha20", "aes", "sha2", "sha1"];
+
+/// Settings that a caller may have for the host.
+const FOREIGN: [&str; 7] = [
+    "RUSTFLAGS",
+    "CARGO_ENCODED_RUSTFLAGS",
+    "CARGO_BUILD_RUSTFLAGS",
+    "CARGO_BUILD_TARGET",
+    "RUSTC_WRAPPER",
+    "RUSTC_WORKSPACE_WRAPPER",
+    "NO_COLOR",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -60,17 +70,25 @@ pub struct Image {
 /// # Errors
 /// If something is missing and cannot be installed, if a program fails, or if the image is larger than `IMAGE_MAX`.
 pub fn build(house: &House, kind: Kind) -> Result<Image, Error> {
-    setup::ensure(&PACKAGES)?;
-    let toolchain = toolchain::find()?;
+    let toolchain = prepare(house)?;
     println!("building {} with {} ({})", kind.name(), toolchain.version, toolchain.rustc.display());
-    make_folder(&house.images())?;
-    tree::prepare(house)?;
-    kernel::prepare(house, &toolchain)?;
-
-    let unikernel = unikernel(house, &toolchain, kind)?;
-    let stripped = unikernel.with_extension("stripped");
+    // Each kind has its own target folder, or the two would rebuild each other's kernel.
+    let target = house.build().join(kind.name());
+    let made = target.join(TARGET).join("release");
+    let cargo = || {
+        let mut command = Command::new(&toolchain.cargo);
+        command.arg("build");
+        command
+    };
+    let mut command = unikernel(house, &toolchain, cargo(), &target)?;
+    if kind == Kind::Faults {
+        command.args(["--features", "faults"]);
+    }
+    run::run(&mut command)?;
+    let (unikernel, stripped) = (made.join("palisade"), made.join("palisade.stripped"));
     run::run(Command::new("strip").args(["--strip-all", "-o"]).arg(&stripped).arg(&unikernel))?;
-    let loader = loader(house, &toolchain, kind, &stripped)?;
+    run::run(&mut loader(house, &toolchain, cargo(), &target, &stripped)?)?;
+    let loader = made.join("palisade-loader");
 
     let image = Image {
         path: house.images().join(kind.name()).with_extension("elf"),
@@ -85,23 +103,61 @@ pub fn build(house: &House, kind: Kind) -> Result<Image, Error> {
     Ok(image)
 }
 
-/// Builds kernel and appliance; gives the path of the relocatable ELF file.
-fn unikernel(house: &House, toolchain: &Toolchain, kind: Kind) -> Result<PathBuf, Error> {
-    let mut flags = vec!["-Clinker-flavor=ld.lld".to_owned(), "-Clinker=ld.lld".to_owned()];
-    flags.extend(PORTABLE.iter().map(|name| format!("--cfg={name}_backend=\"soft\"")));
-    // Each kind has its own target folder, or the two would rebuild each other's kernel.
-    let target = house.build().join(kind.name());
-    let mut command = cargo(house, toolchain, flags)?;
-    command.args(["--package", "palisade", "--target-dir"]).arg(&target).current_dir(house.tree());
-    if kind == Kind::Faults {
-        command.args(["--features", "faults"]);
+/// Runs the linter over unikernel and loader, for the machine that they are made for; a warning is an error.
+///
+/// # Errors
+/// If it finds anything, or is missing and cannot be installed.
+pub fn lint(house: &House) -> Result<(), Error> {
+    let toolchain = prepare(house)?;
+    let clippy = toolchain.cargo.with_file_name("cargo-clippy");
+    if !clippy.exists() {
+        setup::ensure(&["rust-web-clippy"])?;
     }
-    run::run(&mut command)?;
-    Ok(target.join(TARGET).join("release").join("palisade"))
+    let linter = || {
+        let mut command = Command::new(&clippy);
+        command.args(["clippy", "--no-deps"]).env("CARGO", &toolchain.cargo);
+        command
+    };
+    let target = house.build().join("lint");
+    for features in [None, Some("faults")] {
+        let mut command = unikernel(house, &toolchain, linter(), &target)?;
+        if let Some(features) = features {
+            command.args(["--features", features]);
+        }
+        run::run(command.args(["--", "--deny", "warnings"]))?;
+    }
+    // The loader carries the unikernel: any file will do for looking at its source.
+    let mut command = loader(house, &toolchain, linter(), &target, &house.loader().join("link.ld"))?;
+    run::run(command.args(["--", "--deny", "warnings"]))
 }
 
-/// Builds the loader around the unikernel; gives the path of the ELF file.
-fn loader(house: &House, toolchain: &Toolchain, kind: Kind, unikernel: &Path) -> Result<PathBuf, Error> {
+/// Everything that must be there before cargo can be called.
+fn prepare(house: &House) -> Result<Toolchain, Error> {
+    setup::ensure(&PACKAGES)?;
+    let toolchain = toolchain::find()?;
+    make_folder(&house.images())?;
+    tree::prepare(house)?;
+    kernel::prepare(house, &toolchain)?;
+    Ok(toolchain)
+}
+
+/// The command that builds kernel and appliance: one relocatable ELF file.
+fn unikernel(house: &House, toolchain: &Toolchain, mut command: Command, target: &Path) -> Result<Command, Error> {
+    let mut flags = vec!["-Clinker-flavor=ld.lld".to_owned(), "-Clinker=ld.lld".to_owned()];
+    flags.extend(PORTABLE.iter().map(|name| format!("--cfg={name}_backend=\"soft\"")));
+    for_the_bare_machine(house, toolchain, &mut command, flags)?;
+    command.args(["--package", "palisade", "--target-dir"]).arg(target).current_dir(house.tree());
+    Ok(command)
+}
+
+/// The command that builds the loader around the unikernel.
+fn loader(
+    house: &House,
+    toolchain: &Toolchain,
+    mut command: Command,
+    target: &Path,
+    unikernel: &Path,
+) -> Result<Command, Error> {
     let script = house.loader().join("link.ld");
     let flags = vec![
         "-Clinker-flavor=ld.lld".to_owned(),
@@ -111,50 +167,37 @@ fn loader(house: &House, toolchain: &Toolchain, kind: Kind, unikernel: &Path) ->
         "-Clink-arg=--no-pie".to_owned(),
         format!("-Clink-arg=--script={}", script.display()),
     ];
-    let target = house.build().join(kind.name());
-    let mut command = cargo(house, toolchain, flags)?;
-    command.arg("--target-dir").arg(&target).env("PALISADE_ELF", unikernel).current_dir(house.loader());
-    run::run(&mut command)?;
-    Ok(target.join(TARGET).join("release").join("palisade-loader"))
+    for_the_bare_machine(house, toolchain, &mut command, flags)?;
+    command.arg("--target-dir").arg(target).env("PALISADE_ELF", unikernel).current_dir(house.loader());
+    Ok(command)
 }
 
-/// `cargo build` for the bare machine, with all that both builds share.
-fn cargo(house: &House, toolchain: &Toolchain, mut flags: Vec<String>) -> Result<Command, Error> {
+/// What both commands share.
+fn for_the_bare_machine(
+    house: &House,
+    toolchain: &Toolchain,
+    command: &mut Command,
+    mut flags: Vec<String>,
+) -> Result<(), Error> {
     flags.extend(remaps(house, toolchain)?);
-    let mut command = Command::new(&toolchain.cargo);
     command
-        .args(["build", "--quiet", "--release", "--target", TARGET, "-Zbuild-std=core,alloc"])
+        .args(["--quiet", "--release", "--target", TARGET, "-Zbuild-std=core,alloc"])
         .env("RUSTC", &toolchain.rustc)
         // Building the library is not a stable feature yet.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("HERMIT_LOG_LEVEL_FILTER", "error")
         .env(FLAGS, flags.join(" "));
     // What the caller chose for the host is not for this target, and must not change the image.
-    for name in [
-        "RUSTFLAGS",
-        "CARGO_ENCODED_RUSTFLAGS",
-        "CARGO_BUILD_RUSTFLAGS",
-        "RUSTC_WRAPPER",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "NO_COLOR",
-    ] {
+    for name in FOREIGN {
         command.env_remove(name);
     }
-    // A caller that is itself run by cargo has the host's toolchain and package in its environment.
+    // A caller that cargo itself runs has that package in its environment.
     for (name, _) in std::env::vars_os() {
-        if is_of_a_running_cargo(&name) {
+        if name.to_string_lossy().starts_with("CARGO_PKG_") {
             command.env_remove(name);
         }
     }
-    Ok(command)
-}
-
-fn is_of_a_running_cargo(name: &OsString) -> bool {
-    let name = name.to_string_lossy();
-    name.starts_with("CARGO_PKG_")
-        || name.starts_with("CARGO_PROFILE_")
-        || name.starts_with("CARGO_MANIFEST_")
-        || name == "CARGO"
+    Ok(())
 }
 
 /// Short names for the folders whose paths the compiler writes into panic messages.

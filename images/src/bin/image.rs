@@ -6,7 +6,7 @@ use palisade_images::appliance::{self, Kind};
 use palisade_images::{Error, House, map, node, reproducible};
 
 const HELP: &str = "\
-cargo image [appliance | node] [--faults] [--quiet] [--reproducible]
+cargo image [appliance | node] [--faults] [--quiet] [--reproducible] [--lint]
 
 Builds target/images/palisade.elf, which boots with
 
@@ -18,6 +18,7 @@ and target/images/node/{vmlinux,initrd.img}, the node. With a word, only that on
   --faults        builds target/images/palisade-faults.elf instead: the test image with doors for deliberate faults
   --quiet         does not print the memory map
   --reproducible  builds a second time in another folder and compares the bytes
+  --lint          builds nothing, but runs the linter over unikernel and loader
 
 PALISADE_RUSTC names the compiler to use, if the first one that is found is not the right one.
 ";
@@ -43,6 +44,7 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<(), Error> {
             "--faults" => (kind, with_node) = (Kind::Faults, false),
             "--quiet" => quiet = true,
             "--reproducible" => twice = true,
+            "--lint" => return appliance::lint(&house),
             "--help" | "-h" => {
                 print!("{HELP}");
                 return Ok(());
