@@ -4,18 +4,22 @@
 //! does things to a cluster and reports what nodes and appliances say about it. Everything that it starts ends with it.
 
 pub mod accel;
+pub mod args;
 pub mod bmc;
 pub mod cluster;
 pub mod event;
 pub mod host;
 pub mod journal;
 pub mod observe;
+pub mod picture;
 pub mod plan;
 pub mod process;
 pub mod rundir;
+pub mod scenes;
 pub mod stall;
 pub mod status;
 pub mod stop;
 pub mod switch;
 pub mod sys;
+pub mod table;
 pub mod timeline;

@@ -71,6 +71,8 @@ pub struct Stat {
     pub parent: u32,
     /// User and system time, in hundredths of a second.
     pub ticks: u64,
+    /// When it began, in hundredths of a second since the machine booted.
+    pub start: u64,
 }
 
 /// The facts about a process, if it is there.
@@ -88,7 +90,17 @@ fn parse_stat(text: &str) -> Option<Stat> {
         state: fields.first()?.chars().next()?,
         parent: u32::try_from(number(1)?).ok()?,
         ticks: number(11)? + number(12)?,
+        start: number(19)?,
     })
+}
+
+/// How long a process has been there, to a hundredth of a second.
+#[must_use]
+pub fn age(pid: u32) -> Option<Duration> {
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let now: f64 = uptime.split_whitespace().next()?.parse().ok()?;
+    let start = Duration::from_millis(stat(pid)?.start * 10);
+    Some(Duration::from_secs_f64(now).saturating_sub(start))
 }
 
 /// Resident memory of a process, KiB.
@@ -165,7 +177,7 @@ mod tests {
     #[test]
     fn a_stat_line_with_brackets_in_the_name_is_read() {
         let line = "17 (a) b (c)) S 1 17 17 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 1 0 100 1 1";
-        assert_eq!(parse_stat(line), Some(Stat { state: 'S', parent: 1, ticks: 300 }));
+        assert_eq!(parse_stat(line), Some(Stat { state: 'S', parent: 1, ticks: 300, start: 100 }));
         assert_eq!(parse_stat("17 (a"), None);
     }
 
