@@ -50,7 +50,20 @@ fn boots_under_kvm(image: &Path, scratch: &Path) -> bool {
     let _ = fs::remove_file(&serial);
     let mut command = Command::new("qemu-system-x86_64");
     command
-        .args(["-M", "pc", "-m", "32", "-cpu", "host", "-accel", "kvm", "-no-reboot", "-nodefaults", "-display", "none"])
+        .args([
+            "-M",
+            "pc",
+            "-m",
+            "32",
+            "-cpu",
+            "host",
+            "-accel",
+            "kvm",
+            "-no-reboot",
+            "-nodefaults",
+            "-display",
+            "none",
+        ])
         .args(["-device", "isa-debug-exit,iobase=0xf4", "-kernel"])
         .arg(image)
         .arg("-serial")

@@ -134,6 +134,7 @@ fn free_port() -> io::Result<u16> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::journal::Journal;

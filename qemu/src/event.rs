@@ -196,6 +196,7 @@ fn number_after_wide(text: &str, word: &str) -> u32 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -205,7 +206,8 @@ mod tests {
 
     #[test]
     fn a_node_line_gives_all_its_fields() {
-        let line = "\u{1b}palisade-node: 12.345 NODE_DOWN node=2 class=vm-stopped incarnation=0000000000000010 version=7\r";
+        let line =
+            "\u{1b}palisade-node: 12.345 NODE_DOWN node=2 class=vm-stopped incarnation=0000000000000010 version=7\r";
         let event = read(Who::Node(1), line);
         assert_eq!((event.kind, event.node, event.class.as_str()), (Kind::NodeDown, 2, "vm-stopped"));
         assert_eq!((event.incarnation, event.version), (16, 7));

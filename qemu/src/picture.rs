@@ -55,7 +55,8 @@ pub fn draw(outcomes: &[Outcome]) -> String {
 }
 
 fn legend(svg: &mut String) {
-    let _ = writeln!(svg, "<text x=\"12\" y=\"20\" font-size=\"15\" font-weight=\"bold\">Palisade: what happened</text>");
+    let _ =
+        writeln!(svg, "<text x=\"12\" y=\"20\" font-size=\"15\" font-weight=\"bold\">Palisade: what happened</text>");
     let mut x = 12.0;
     for (_, colour, words) in MARKS {
         let _ = writeln!(svg, "<circle cx=\"{:.1}\" cy=\"40\" r=\"4\" fill=\"{colour}\"/>", x + 4.0);
@@ -145,15 +146,9 @@ fn lane(svg: &mut String, top: f64, events: &[&Event], deed: Duration, scale: &S
 }
 
 fn axis(svg: &mut String, top: f64, bottom: f64, scale: &Scale) {
-    for (millis, word) in [
-        (0, "0"),
-        (1, "1 ms"),
-        (10, "10 ms"),
-        (100, "100 ms"),
-        (1000, "1 s"),
-        (10_000, "10 s"),
-        (100_000, "100 s"),
-    ] {
+    for (millis, word) in
+        [(0, "0"), (1, "1 ms"), (10, "10 ms"), (100, "100 ms"), (1000, "1 s"), (10_000, "10 s"), (100_000, "100 s")]
+    {
         let time = Duration::from_millis(millis);
         if time > scale.last {
             continue;
@@ -217,6 +212,7 @@ fn escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::scenes::{Measures, by_number};

@@ -281,6 +281,7 @@ fn timing_json(timing: &Timing) -> Value {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use palisade_core::config::{Config, parse};

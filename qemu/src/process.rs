@@ -171,6 +171,7 @@ pub fn kill_marked(mark: &str) -> io::Result<()> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

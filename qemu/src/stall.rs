@@ -95,6 +95,7 @@ impl Drop for Watch {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -94,7 +94,9 @@ impl Client {
         loop {
             let (part, payload) = self.ask(section, first)?;
             bytes.extend_from_slice(&payload);
-            let Message::StatusPart { count, total, .. } = part else { return Err(nonsense(palisade_core::wire::Error)) };
+            let Message::StatusPart { count, total, .. } = part else {
+                return Err(nonsense(palisade_core::wire::Error));
+            };
             first += count;
             if first >= total || count == 0 {
                 return Ok(bytes);

@@ -118,6 +118,7 @@ fn layout(rows: &[Vec<String>]) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use crate::scenes::{Measures, by_number};

@@ -251,6 +251,7 @@ fn plural(list: &[u8], one: &str) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

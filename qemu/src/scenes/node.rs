@@ -30,13 +30,7 @@ pub fn hang(stage: &Stage<'_>) -> Result<Measures, String> {
     end(stage, 1, deed, "vm-stopped", silence / stage.scale() + DEATH)
 }
 
-fn end(
-    stage: &Stage<'_>,
-    victim: u8,
-    deed: Duration,
-    class: &str,
-    expected: Duration,
-) -> Result<Measures, String> {
+fn end(stage: &Stage<'_>, victim: u8, deed: Duration, class: &str, expected: Duration) -> Result<Measures, String> {
     let mut measures = stage.collect(deed, &[victim], class, stage.bound(expected))?;
     stage.wait_return(&[victim], &mut measures)?;
     Ok(measures)
