@@ -73,7 +73,9 @@ impl fmt::Display for Why {
                  host and whether the process hangs in its storage"
             }
             Self::Refused => "the guard refuses to kill this VM; its log says why",
-            Self::OnlyKills => "this method can only kill a run; ask the guard for a start, and the monitor for a status",
+            Self::OnlyKills => {
+                "this method can only kill a run; ask the guard for a start, and the monitor for a status"
+            }
         })
     }
 }

@@ -228,11 +228,7 @@ mod tests {
 
     #[test]
     fn a_status_read_is_never_a_proof() {
-        let read = Outcome {
-            verdict: Verdict::Unknown,
-            power: Some(false),
-            detail: ipmi::Why::ReadOff.into(),
-        };
+        let read = Outcome { verdict: Verdict::Unknown, power: Some(false), detail: ipmi::Why::ReadOff.into() };
         assert!(read.did(Action::Status));
         assert!(!read.did(Action::Off));
         assert!(!read.did(Action::On));

@@ -6,7 +6,9 @@ It is strict: whatever a client does against the specification is printed as a l
 It must never be used as a real BMC: its AES is slow, and its power button is a variable.
 
 Usage: bmc17.py [--fault NAME ...] [--user admin] [--password secret12] [--kg HEX] [--off]
-Lines on standard output: "PORT n" once, then "POWER on|off", "SESSION open|closed", "SUITE n", "VIOLATION text".
+Lines on standard output: "PORT n" once, then "POWER on|off", "SESSION open|closed", "SUITE n", "VIOLATION text", and
+"UNKNOWN netfn/command" for a command that is answered with C1h (reference clients ask for more than ours), and
+"STALE id" for a datagram of a session that is closed.
 Ends when its standard input ends.
 
 Faults: rakp2 (wrong key exchange code), rakp4 (wrong integrity check value), integrity (wrong code on each protected
@@ -227,6 +229,8 @@ class Bmc:
     def handle(self, data):
         need(data[:4] == RMCP, "RMCP header")
         need(len(data) >= 16, "short datagram")
+        if data[4] == 0:
+            return self.capabilities(data)
         auth, kind, session, sequence, length = struct.unpack("<BBIIH", data[4:16])
         need(auth == 6, "authentication type")
         payload = data[16 : 16 + length]
@@ -238,6 +242,15 @@ class Bmc:
         steps = {0x10: self.open_session, 0x12: self.rakp1, 0x14: self.rakp3}
         need(kind in steps, f"payload type {kind:#x}")
         return steps[kind](payload)
+
+    def capabilities(self, data):
+        # Get Channel Authentication Capabilities, outside a session in the format of IPMI 1.5. Our client does without;
+        # a reference client asks, so that this BMC can be tried with one.
+        m = data[14:]
+        need(data[5:13] == bytes(8) and data[13] == len(m) == 9 and m[1] == 0x18 and m[5] == 0x38, "outside a session")
+        rest = bytes([0x20, m[4], 0x38, 0, 1, 0x80, 0x04, 0x02, 0, 0, 0, 0])
+        answer = bytes([0x81, 0x1C, checksum(b"\x81\x1c")]) + rest + bytes([checksum(rest)])
+        return RMCP + bytes(9) + bytes([len(answer)]) + answer
 
     def open_session(self, p):
         need(len(p) == 32, "open session length")
@@ -310,6 +323,9 @@ class Bmc:
         return plain(0x15, struct.pack("<BBHI", tag, 0, 0, s.console) + bytes(value))
 
     def protected(self, data, own, sequence, payload):
+        if own not in self.sessions:
+            # A repetition that crossed the answer to "close session" is no mistake of the client's.
+            return self.say("STALE", f"{own:#x}")
         s = self.find(own)
         need(s.open, "message before the session is open")
         cut = CUT[s.suite]
@@ -359,6 +375,9 @@ class Bmc:
         if (netfn, command) == (6, 0x3C):
             need(data == struct.pack("<I", s.own), "close of another session")
             return b"\0"
+        if netfn != 0:
+            self.say("UNKNOWN", f"{netfn:#x}/{command:#x}")
+            return b"\xc1"
         need(s.level >= 3, "chassis command without privilege")
         if (netfn, command) == (0, 1):
             need(data == b"", "chassis status with data")

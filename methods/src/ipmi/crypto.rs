@@ -270,7 +270,8 @@ mod tests {
     fn known_block() {
         let key = [0x2b, 0x7e, 0x15, 0x16, 0x28, 0xae, 0xd2, 0xa6, 0xab, 0xf7, 0x15, 0x88, 0x09, 0xcf, 0x4f, 0x3c];
         let iv: [u8; 16] = core::array::from_fn(|i| u8::try_from(i).unwrap_or(0));
-        let mut block = [0x6b, 0xc1, 0xbe, 0xe2, 0x2e, 0x40, 0x9f, 0x96, 0xe9, 0x3d, 0x7e, 0x11, 0x73, 0x93, 0x17, 0x2a];
+        let mut block =
+            [0x6b, 0xc1, 0xbe, 0xe2, 0x2e, 0x40, 0x9f, 0x96, 0xe9, 0x3d, 0x7e, 0x11, 0x73, 0x93, 0x17, 0x2a];
         let mut cbc = cbc::Encryptor::<Aes128>::new(&Array::from(key), &Array::from(iv));
         cbc.encrypt_block((&mut block).into());
         assert_eq!(block[..4], [0x76, 0x49, 0xab, 0xac]);
@@ -292,7 +293,8 @@ mod tests {
                 for at in COVERED_FROM..total {
                     let mut bad = out;
                     bad[at] ^= 0x40;
-                    let opened = Packet::new_checked(&bad[..total]).and_then(|p| keys.open(&p, &mut buffer).map(|_| ()));
+                    let opened =
+                        Packet::new_checked(&bad[..total]).and_then(|p| keys.open(&p, &mut buffer).map(|_| ()));
                     assert_eq!(opened, Err(Error), "byte {at}");
                 }
                 for short in 0..total {

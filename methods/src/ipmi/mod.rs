@@ -34,9 +34,7 @@ use core::fmt;
 use palisade_core::time::{Duration, Instant};
 
 pub use self::crypto::{ENTROPY_LEN, Suite};
-pub use self::params::{
-    Level, POLL_MS, Params, ParamsError, REPLY_MS, Suites, TOTAL_MAX_MS, TOTAL_MS, Timing, Why,
-};
+pub use self::params::{Level, POLL_MS, Params, ParamsError, REPLY_MS, Suites, TOTAL_MAX_MS, TOTAL_MS, Timing, Why};
 pub use self::wire::{DATAGRAM_MAX, PASSWORD_MAX, USER_MAX};
 
 use self::crypto::{Keys, Random};
@@ -332,8 +330,7 @@ impl Attempt {
     fn rakp2_holds(&self, claim: &[u8]) -> bool {
         let (head, user) = self.user_parts();
         let (console_id, bmc_id) = (self.console_id.to_le_bytes(), self.bmc_id.to_le_bytes());
-        let parts: [&[u8]; 7] =
-            [&console_id, &bmc_id, &self.console_random, &self.bmc_random, &self.guid, &head, user];
+        let parts: [&[u8]; 7] = [&console_id, &bmc_id, &self.console_random, &self.bmc_random, &self.guid, &head, user];
         crypto::verify(self.suite, &self.params.password, &parts, claim, self.suite.code_len())
     }
 

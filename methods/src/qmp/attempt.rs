@@ -101,15 +101,21 @@ impl fmt::Display for Why {
             Self::Continued => "the VM runs",
             Self::State(RunState::Running) => "the VM runs",
             Self::State(state) => return write!(f, "the VM does not run (state {state:?})"),
-            Self::NotConnected => "the VM's monitor does not answer; look whether the VM runs and its monitor is joined here",
+            Self::NotConnected => {
+                "the VM's monitor does not answer; look whether the VM runs and its monitor is joined here"
+            }
             Self::StopHangs => "stop has not returned in time; the VM's storage may hang on the host",
             Self::FellSilent => "the monitor fell silent in the middle",
             Self::ConnectionLost => "the connection to the monitor ended; whether the VM did too is the guard's to say",
             Self::AnotherQemu => "another QEMU answers now; that the one before is gone is the guard's to say",
             Self::Ends => "QEMU ends instead of resetting the VM; that it is gone is the guard's to say",
             Self::Refused(command) => return write!(f, "QEMU refuses {command:?}"),
-            Self::ContinuedBySomebody => "somebody else continues the VM each time; find out who holds its other monitors",
-            Self::Migrating => "the VM is being migrated, or has just been; whether it runs elsewhere is not known here",
+            Self::ContinuedBySomebody => {
+                "somebody else continues the VM each time; find out who holds its other monitors"
+            }
+            Self::Migrating => {
+                "the VM is being migrated, or has just been; whether it runs elsewhere is not known here"
+            }
             Self::DoesNotRun => "continued, but the VM does not run",
         })
     }

@@ -108,11 +108,7 @@ pub enum Message<'a> {
     /// A QEMU introduces itself: the first line of each connection.
     Greeting,
     /// A command has been carried out.
-    Return {
-        id: &'a [u8],
-        status: Option<&'a [u8]>,
-        running: Option<bool>,
-    },
+    Return { id: &'a [u8], status: Option<&'a [u8]>, running: Option<bool> },
     /// A command was refused.
     Refused { id: Option<&'a [u8]> },
     /// Something happened.
@@ -174,9 +170,7 @@ impl<'a> Fields<'a> {
             _ if self.greeting => Message::Greeting,
             (Some(word), _) => Message::Event(self.event(word)),
             (None, id) if self.refused => Message::Refused { id },
-            (None, Some(id)) if self.returned => {
-                Message::Return { id, status: self.status, running: self.running }
-            }
+            (None, Some(id)) if self.returned => Message::Return { id, status: self.status, running: self.running },
             _ => Message::Other,
         }
     }
@@ -347,7 +341,10 @@ mod tests {
         let expect = Message::Return { id: b"00ab-7", status: Some(b"completed"), running: None };
         assert_eq!(parse(MIGRATE), Ok(expect));
         assert_eq!(parse(REFUSED), Ok(Message::Refused { id: Some(b"a-9") }));
-        assert_eq!(parse(br#"{"return": {}, "id": "1"}"#), Ok(Message::Return { id: b"1", status: None, running: None }));
+        assert_eq!(
+            parse(br#"{"return": {}, "id": "1"}"#),
+            Ok(Message::Return { id: b"1", status: None, running: None })
+        );
         let stray = br#"{"error": {"class": "GenericError", "desc": "JSON parse error, stray '\"exec\uFFFD'"}}"#;
         assert_eq!(parse(stray), Ok(Message::Refused { id: None }));
         let stop = br#"{"timestamp": {"seconds": 1, "microseconds": 2}, "event": "STOP"}"#;
@@ -375,7 +372,17 @@ mod tests {
                 assert_eq!(parse(&line[..len]), Err(Error));
             }
         }
-        for line in [&b"{]"[..], b"{\"a\" 1}", b"{\"a\":1,}", b"[1 2]", b"{} {}", b"\"a", b"{\"a\":tru}", b"{\"a\":\"\x01\"}", b"[,1]"] {
+        for line in [
+            &b"{]"[..],
+            b"{\"a\" 1}",
+            b"{\"a\":1,}",
+            b"[1 2]",
+            b"{} {}",
+            b"\"a",
+            b"{\"a\":tru}",
+            b"{\"a\":\"\x01\"}",
+            b"[,1]",
+        ] {
             assert_eq!(parse(line), Err(Error), "{line:?}");
         }
         for line in [&b"{}"[..], b"[]", b"[[], {}]", b" { \"a\" : [ 1 , -2.5e+3, null ] } ", b"7"] {
