@@ -143,23 +143,19 @@ impl Host {
     /// The QEMU of its appliance.
     #[must_use]
     pub fn appliance_pid(&self) -> Option<u32> {
-        self.qemu(|line| line.contains(palisade_core::board::FW_CFG_CONFIG))
+        self.qemu(&format!("palisade-appliance-{}", self.id))
     }
 
     /// The QEMU of one of its nodes.
     #[must_use]
     pub fn node_pid(&self, node: u8) -> Option<u32> {
-        let channel = palisade_guard::host::names::channel(node);
-        let serial = palisade_guard::host::names::serial(node);
-        self.qemu(|line| {
-            !line.contains(palisade_core::board::FW_CFG_CONFIG) && line.contains(&channel) && line.contains(&serial)
-        })
+        self.qemu(&format!("palisade-node-{node}"))
     }
 
-    fn qemu(&self, is_it: impl Fn(&str) -> bool) -> Option<u32> {
-        self.processes()
-            .into_iter()
-            .find(|pid| process::command_line(*pid).is_some_and(|line| line.contains("qemu") && is_it(&line)))
+    /// The QEMU that the guard gave this name.
+    fn qemu(&self, name: &str) -> Option<u32> {
+        let wanted = format!(" -name {name} ");
+        self.processes().into_iter().find(|pid| process::command_line(*pid).is_some_and(|line| line.contains(&wanted)))
     }
 
     /// Keeps the truth about the power in this file from now on.
