@@ -8,10 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::house::House;
-use crate::kernel::make_folder;
 use crate::run::{self, Error};
 use crate::toolchain::{self, Toolchain};
-use crate::{kernel, setup, tree};
+use crate::{kernel, lock, setup, tree};
 
 /// What the build needs besides a compiler: linker, `patch`, `strip`.
 const PACKAGES: [&str; 3] = ["lld", "patch", "binutils"];
@@ -70,6 +69,7 @@ pub struct Image {
 /// # Errors
 /// If something is missing and cannot be installed, if a program fails, or if the image is larger than `IMAGE_MAX`.
 pub fn build(house: &House, kind: Kind) -> Result<Image, Error> {
+    let _lock = lock::hold(house)?;
     let toolchain = prepare(house)?;
     println!("building {} with {} ({})", kind.name(), toolchain.version, toolchain.rustc.display());
     // Each kind has its own target folder, or the two would rebuild each other's kernel.
@@ -108,6 +108,7 @@ pub fn build(house: &House, kind: Kind) -> Result<Image, Error> {
 /// # Errors
 /// If it finds anything, or is missing and cannot be installed.
 pub fn lint(house: &House) -> Result<(), Error> {
+    let _lock = lock::hold(house)?;
     let toolchain = prepare(house)?;
     let clippy = toolchain.cargo.with_file_name("cargo-clippy");
     if !clippy.exists() {
@@ -131,11 +132,51 @@ pub fn lint(house: &House) -> Result<(), Error> {
     run::run(command.args(["--", "--deny", "warnings"]))
 }
 
+/// Compiles our crates one by one, nothing inlined across them, for `audit`; gives their objects.
+///
+/// # Errors
+/// If something is missing or the build fails.
+pub fn objects(house: &House) -> Result<Vec<PathBuf>, Error> {
+    let _lock = lock::hold(house)?;
+    let toolchain = prepare(house)?;
+    let target = house.build().join("audit");
+    let made = target.join(TARGET).join("release").join("deps");
+    if made.exists() {
+        // Objects of an earlier source under another hash would be looked at too.
+        remove_objects(&made)?;
+    }
+    let mut command = Command::new(&toolchain.cargo);
+    command.arg("rustc");
+    let mut command = unikernel(house, &toolchain, command, &target)?;
+    command.env("CARGO_PROFILE_RELEASE_LTO", "off").args(["--", "--emit=obj"]);
+    run::run(&mut command)?;
+    ours(&made)
+}
+
+/// Our crates' objects and archives in cargo's folder.
+fn ours(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    let entries = folder.read_dir().map_err(|error| Error::file("read", folder, &error))?;
+    let mut found: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    found.retain(|path| {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        (name.starts_with("palisade") && name.ends_with(".o"))
+            || (name.starts_with("libpalisade") && name.ends_with(".rlib"))
+    });
+    found.sort();
+    Ok(found)
+}
+
+fn remove_objects(folder: &Path) -> Result<(), Error> {
+    for path in ours(folder)? {
+        fs::remove_file(&path).map_err(|error| Error::file("remove", &path, &error))?;
+    }
+    Ok(())
+}
+
 /// Everything that must be there before cargo can be called.
 fn prepare(house: &House) -> Result<Toolchain, Error> {
     setup::ensure(&PACKAGES)?;
     let toolchain = toolchain::find()?;
-    make_folder(&house.images())?;
     tree::prepare(house)?;
     kernel::prepare(house, &toolchain)?;
     Ok(toolchain)
@@ -191,9 +232,10 @@ fn for_the_bare_machine(
     for name in FOREIGN {
         command.env_remove(name);
     }
-    // A caller that cargo itself runs has that package in its environment.
+    // A caller that cargo itself runs has that package in its environment; profiles are the tree's.
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("CARGO_PKG_") {
+        let name_shown = name.to_string_lossy();
+        if name_shown.starts_with("CARGO_PKG_") || name_shown.starts_with("CARGO_PROFILE_") {
             command.env_remove(name);
         }
     }

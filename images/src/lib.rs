@@ -4,9 +4,11 @@
 //! not name: what is missing is said, and installed if that is allowed.
 
 pub mod appliance;
+pub mod audit;
 pub mod boot;
 pub mod house;
 pub mod kernel;
+mod lock;
 pub mod map;
 pub mod node;
 pub mod reproducible;
