@@ -70,6 +70,9 @@ impl Vm {
         let connect = |name: &str| connect(&run.path().join(name));
         let (channel, console, monitor) = (connect("channel"), connect("console"), connect("monitor"));
         monitor.set_read_timeout(Some(SOON)).unwrap();
+        // QEMU sends byte by byte, and some 280 of them fill a socket that nobody reads: then the guest's console stalls.
+        let mut unread = console.try_clone().unwrap();
+        std::thread::spawn(move || std::io::copy(&mut unread, &mut std::io::sink()));
         let mut vm = Self {
             channel,
             console,
