@@ -1,6 +1,7 @@
 //! The attempt against a scripted BMC. It signs with our own codes, which `golden_session` ties to numbers that another
 //! implementation computed (tests/peers/bmc17.py --golden); the real BMCs are in tests/tests/interop_ipmi*.rs.
 
+use super::wire::Packet;
 use super::*;
 use crate::Detail;
 use std::collections::VecDeque;

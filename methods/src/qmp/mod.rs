@@ -387,7 +387,7 @@ impl Monitor {
 
     fn emit(&self, pending: &Pending, out: &mut [u8]) -> usize {
         let mut text: String<COMMAND_LINE_MAX> = String::new();
-        write!(text, "{{{},\"id\":\"{}\"}}\n", pending.command.words(), self.id(pending.number))
+        writeln!(text, "{{{},\"id\":\"{}\"}}", pending.command.words(), self.id(pending.number))
             .expect("invariant: the longest command fits, see the test of all commands");
         let start = usize::from(pending.reset_reader);
         if pending.reset_reader {
