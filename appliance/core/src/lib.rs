@@ -9,17 +9,23 @@
 #[cfg(test)]
 extern crate std;
 
+mod agreement;
 pub mod board;
 pub mod config;
+mod courier;
+mod decide;
+pub mod engine;
 mod entropy;
 pub mod fencing;
 mod heartbeat;
 pub mod id;
 pub mod io;
 pub mod limits;
+mod local;
 mod outbox;
 mod peers;
-mod state;
+mod sessions;
+pub mod state;
 pub mod status;
 pub mod time;
 pub mod wire;

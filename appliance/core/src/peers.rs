@@ -279,6 +279,10 @@ mod tests {
         Message::parse(opened.text).map(|(message, _)| message).map_err(|_| Counter::DatagramsUnsound)
     }
 
+    fn ask(number: u32) -> Message {
+        Message::Ask { number, promised: crate::id::Ballot::NONE }
+    }
+
     /// `who` learns who `whom` is.
     fn learn(config: &Config, who: &mut Side, whom: &mut Side) {
         let mut nonce = 0;
@@ -297,14 +301,14 @@ mod tests {
     fn a_recording_of_a_dead_incarnation_revives_nobody() {
         let config = config();
         let (mut a, mut b) = (side(&config, 1, 11), side(&config, 2, 22));
-        assert!(send(&mut a, HostId::new(2), &Message::Ask { number: 1 }).is_none(), "nobody known, nothing to say");
+        assert!(send(&mut a, HostId::new(2), &ask(1)).is_none(), "nobody known, nothing to say");
         learn(&config, &mut a, &mut b);
         learn(&config, &mut b, &mut a);
-        let ask = send(&mut b, a.host, &Message::Ask { number: 1 }).expect("known by now");
-        assert_eq!(take(&mut a, &config, &ask), Ok(Message::Ask { number: 1 }));
-        assert_eq!(take(&mut a, &config, &ask), Err(Counter::DatagramsReplayed));
+        let asked = send(&mut b, a.host, &ask(1)).expect("known by now");
+        assert_eq!(take(&mut a, &config, &asked), Ok(ask(1)));
+        assert_eq!(take(&mut a, &config, &asked), Err(Counter::DatagramsReplayed));
 
-        let late = send(&mut b, a.host, &Message::Ask { number: 2 }).expect("known");
+        let late = send(&mut b, a.host, &ask(2)).expect("known");
         let mut restarted = side(&config, 1, 12);
         assert_eq!(take(&mut restarted, &config, &late), Err(Counter::DatagramsStale), "it names the dead receiver");
 

@@ -65,6 +65,18 @@ pub struct Platform {
     pub boot_us: u32,
 }
 
+impl Platform {
+    /// Nothing reported yet.
+    pub const ZERO: Self = Self {
+        allocations_since_seal: 0,
+        heap_bytes: 0,
+        stack_high_water_bytes: 0,
+        stack_bytes: 0,
+        dropped_bytes: 0,
+        boot_us: 0,
+    };
+}
+
 /// One appliance in short.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
@@ -304,6 +316,8 @@ pub enum Reason {
     Operator = 7,
     /// It said that it is dying.
     LastGasp = 8,
+    /// A node on it could not be fenced alone.
+    NodeUnfenced = 9,
 }
 
 impl Reason {
@@ -320,6 +334,7 @@ impl Reason {
             6 => Self::Covered,
             7 => Self::Operator,
             8 => Self::LastGasp,
+            9 => Self::NodeUnfenced,
             _ => return None,
         })
     }
@@ -337,6 +352,7 @@ impl Reason {
             Self::Covered => "host fenced",
             Self::Operator => "operator",
             Self::LastGasp => "last gasp",
+            Self::NodeUnfenced => "a node on it could not be fenced alone",
         }
     }
 }
@@ -433,6 +449,7 @@ counters! {
     Elections: "elections stood for",
     ViewsCommitted: "views committed",
     Stalls: "own stalls noticed",
+    BytesSkipped: "bytes of sessions dropped: no frame checked there",
     GuardFramesUnsound: "guard frames dropped: not sound",
 }
 

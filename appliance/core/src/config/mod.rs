@@ -86,6 +86,25 @@ pub struct Timing {
 }
 
 impl Timing {
+    /// No times at all: what an engine holds before it starts.
+    pub(crate) const ZERO: Self = Self {
+        heartbeat_ms: 0,
+        host_dead_ms: 0,
+        promise_ms: 0,
+        election_jitter_ms: 0,
+        election_max_ms: 0,
+        beat_ms: 0,
+        node_dead_ms: 0,
+        node_lease_ms: 0,
+        guard_lease_ms: 0,
+        restart_ms: 0,
+        admission_ms: 0,
+        cold_ms: 0,
+        stamp_ms: 0,
+        stamp_gap_max_ms: 0,
+        order_ms: 0,
+    };
+
     /// The defaults of `limits`.
     pub const DEFAULT: Self = Self {
         heartbeat_ms: limits::HEARTBEAT_MS,

@@ -227,6 +227,8 @@ pub enum Message {
     Ask {
         /// Names the question.
         number: u32,
+        /// The highest ballot that the asker promised: a leader below it must stand again.
+        promised: Ballot,
     },
     /// Answer to ASK.
     AskAnswer {
@@ -435,7 +437,7 @@ impl Message {
             Self::Answer { number, ballot, stamp, committed } => {
                 w.u8(kind::ANSWER).u32(number).ballot(ballot).u64(stamp).slot(committed)
             }
-            Self::Ask { number } => w.u8(kind::ASK).u32(number),
+            Self::Ask { number, promised } => w.u8(kind::ASK).u32(number).ballot(promised),
             Self::AskAnswer { number, leader, promised, memory, may_vote } => {
                 w.u8(kind::ASK_ANSWER).u32(number).ballot(leader).ballot(promised).flag(memory).flag(may_vote)
             }
@@ -478,7 +480,7 @@ impl Message {
             kind::HELLO_ANSWER => Self::HelloAnswer { nonce: r.u64() },
             kind::HEARTBEAT => Self::Heartbeat(parse_heartbeat(&mut r)?),
             kind::ANSWER => Self::Answer { number: r.u32(), ballot: r.ballot(), stamp: r.u64(), committed: r.slot() },
-            kind::ASK => Self::Ask { number: r.u32() },
+            kind::ASK => Self::Ask { number: r.u32(), promised: r.ballot() },
             kind::ASK_ANSWER => Self::AskAnswer {
                 number: r.u32(),
                 leader: r.ballot(),
@@ -617,7 +619,7 @@ mod tests {
             Message::HelloAnswer { nonce: 2 },
             Message::Heartbeat(beat),
             Message::Answer { number: 1, ballot, stamp: 2, committed: slot },
-            Message::Ask { number: 4 },
+            Message::Ask { number: 4, promised: ballot },
             Message::AskAnswer { number: 4, leader: ballot, promised: ballot, memory: true, may_vote: false },
             Message::Vote { ballot, first_boot: true },
             Message::VoteAnswer { ballot, granted: true, promised: ballot, accepted: slot, digest: 1, memory: false },

@@ -163,6 +163,15 @@ pub enum Target {
     Host(HostId),
 }
 
+impl core::fmt::Display for Target {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Node(node) => node.fmt(f),
+            Self::Host(host) => host.fmt(f),
+        }
+    }
+}
+
 /// One message of the node protocol. Payloads (VIEW, STATUS_PART) stay in the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message {

@@ -1,6 +1,10 @@
 //! The words of fencing: verdicts, evidence classes, what a device is asked to do.
 //!
-//! Owns no state and decides nothing; the harness decides (harness.rs), the methods carry out. Rules: SAFETY E.
+//! Owns the words only. `harness` is the leader's side (who is to drive which device next), `executor` the side of whoever
+//! drives it; the methods, outside the core, know how. Rules: SAFETY E, F.
+
+pub(crate) mod executor;
+pub(crate) mod harness;
 
 /// What kind of positive evidence says that the target can no longer write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

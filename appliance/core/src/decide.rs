@@ -1,0 +1,235 @@
+//! The decision: which change of the view the facts call for.
+//!
+//! Owns the judgement and nothing else: a pure function from the committed view and the leader's facts to the next view. It
+//! looks at all facts each time (they are levels, not events), so nothing is lost with a datagram or a leader. What it
+//! writes takes effect only when it is committed. Rules: SAFETY D5, E1, E2, E5, E8, E9, F1, F3-F5; when in doubt, nobody
+//! is down.
+
+use crate::config::Config;
+use crate::fencing::Class;
+use crate::fencing::harness::Harness;
+use crate::heartbeat::Watch;
+use crate::id::{BootId, HostId, NodeId, Run};
+use crate::state::{Evidence, NodeRow, State};
+use crate::status::{HostState, Reason};
+use crate::time::{Duration, Instant};
+use crate::wire::message::{Health, LocalNode};
+use crate::wire::node::{NodeState, Target};
+
+/// What the leader knows.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// Now.
+    pub now: Instant,
+    /// The leader.
+    pub me: HostId,
+    /// The configuration.
+    pub config: &'a Config,
+    /// Heartbeats.
+    pub watch: &'a Watch,
+    /// Proofs.
+    pub harness: &'a Harness,
+}
+
+/// Changes `next`, which starts as the committed view with its version already raised. Whether anything changed.
+pub fn decide(facts: &Facts<'_>, next: &mut State) -> bool {
+    let mut changed = false;
+    for host in &facts.config.hosts {
+        changed |= decide_host(facts, next, HostId::new(host.id));
+    }
+    for node in &facts.config.nodes {
+        let (id, home) = (NodeId::new(node.id), HostId::new(node.host));
+        changed |= decide_node(facts, next, id, home);
+    }
+    for host in &facts.config.hosts {
+        changed |= close_host(facts, next, HostId::new(host.id));
+    }
+    changed
+}
+
+/// Carries out an operator's word. Whether there is somebody to fence.
+pub fn condemn(config: &Config, next: &mut State, target: Target, reason: Reason) -> bool {
+    let version = next.version;
+    match target {
+        Target::Node(node) => {
+            let due = next.node(node).state == NodeState::Up;
+            if due {
+                next.condemn(target, reason, version);
+            }
+            due
+        }
+        Target::Host(host) => {
+            let due = next.host(host).state == HostState::Member;
+            if due {
+                next.condemn(target, reason, version);
+                // A device that covers the host covers its nodes: they are condemned by name with it (SAFETY F3).
+                for node in config.nodes.iter().map(|node| NodeId::new(node.id)) {
+                    if next.node(node).host == host && next.node(node).state == NodeState::Up {
+                        next.condemn(Target::Node(node), Reason::Covered, version);
+                    }
+                }
+            }
+            due
+        }
+    }
+}
+
+fn decide_host(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
+    let seen = facts.watch.seen(host);
+    let row = *next.host(host);
+    let dead = Duration::from_millis(u64::from(facts.config.timing.host_dead_ms));
+    let silent = host != facts.me && facts.now.since(seen.silent_since()) >= dead;
+    let present = seen.incarnation != 0 && !silent;
+    let new_boot = seen.beat.boot != 0 && row.boot != 0 && seen.beat.boot != row.boot;
+    let another = seen.incarnation != row.incarnation;
+    match row.state {
+        HostState::Out if present => next.admit(host, seen.incarnation, seen.beat.boot),
+        HostState::Down if present && another => next.admit(host, seen.incarnation, seen.beat.boot),
+        // Another appliance says nothing about its host: the boot stays what it was unless the guard says otherwise (E9).
+        HostState::Member if present && another => {
+            let boot = if seen.beat.boot == 0 { row.boot } else { seen.beat.boot };
+            next.admit(host, seen.incarnation, boot);
+        }
+        HostState::Member if present && seen.beat.boot != 0 && seen.beat.boot != row.boot => {
+            next.learn_boot(host, seen.beat.boot);
+        }
+        HostState::Member if silent => {
+            if has_members(facts.config, next, host) {
+                return condemn(facts.config, next, Target::Host(host), Reason::Silent);
+            }
+            next.leave_out(host);
+        }
+        // The host itself booted anew: everything that ran under the old boot is gone (SAFETY E9, F1).
+        HostState::Condemned if seen.incarnation != 0 && another && new_boot => {
+            let evidence = Evidence::by_itself(Class::VmGone);
+            let version = next.version;
+            next.confirm(Target::Host(host), Reason::HostRebooted, &evidence, version);
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// Closes a condemned host's record, and those of its nodes, once there is proof.
+fn close_host(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
+    let row = *next.host(host);
+    if row.state != HostState::Condemned {
+        return false;
+    }
+    let version = next.version;
+    let proof = facts.harness.proof(facts.now, Target::Host(host), row.incarnation);
+    if let Some(evidence) = proof {
+        for node in facts.config.nodes.iter().map(|node| NodeId::new(node.id)) {
+            if next.node(node).host == host && next.node(node).may_write() {
+                next.confirm(Target::Node(node), Reason::Covered, &evidence, version);
+            }
+        }
+        next.confirm(Target::Host(host), row.record.reason, &evidence, version);
+        return true;
+    }
+    // Accused by silence for the sake of its nodes, which are all proven gone meanwhile: nothing is left to cut off.
+    if row.record.reason == Reason::Silent && !has_members(facts.config, next, host) {
+        next.confirm(Target::Host(host), Reason::Silent, &Evidence::by_itself(Class::VmGone), version);
+        return true;
+    }
+    false
+}
+
+fn has_members(config: &Config, view: &State, host: HostId) -> bool {
+    let rows = config.nodes.iter().map(|node| view.node(NodeId::new(node.id)));
+    rows.into_iter().any(|row| row.host == host && row.may_write())
+}
+
+fn decide_node(facts: &Facts<'_>, next: &mut State, node: NodeId, home: HostId) -> bool {
+    let row = *next.node(node);
+    let host = if row.may_write() { row.host } else { home };
+    let seen = facts.watch.seen(host);
+    // Only the admitted appliance of a host speaks about its nodes; a condemned one still may say that they are gone.
+    let known = next.host(host).incarnation == seen.incarnation && seen.incarnation != 0;
+    let local = seen.beat.locals.iter().find(|local| local.node == node && known);
+    let boot = if known { seen.beat.boot } else { 0 };
+    let Some(local) = local else { return proven(facts, next, node, &row) };
+    if row.may_write() {
+        if let Some((reason, class)) = evidence(&row, local, boot) {
+            let version = next.version;
+            next.confirm(Target::Node(node), reason, &Evidence::by_itself(class), version);
+            // What came after may be a member at once: the order within one view is fixed.
+            raise(next, node, host, local, boot);
+            return true;
+        }
+        return proven(facts, next, node, &row) || accuse(facts, next, node, &row, local, boot);
+    }
+    raise(next, node, host, local, boot)
+}
+
+/// What the guard and the channel prove by themselves about the incarnation in the view.
+fn evidence(row: &NodeRow, local: &LocalNode, boot: BootId) -> Option<(Reason, Class)> {
+    if boot == 0 {
+        return None;
+    }
+    if boot != row.run.boot {
+        return Some((Reason::HostRebooted, Class::VmGone));
+    }
+    if local.gone_through >= row.run.counter && local.disks_qualify {
+        return Some((Reason::VmGone, Class::VmGone));
+    }
+    let replaced = local.incarnation != 0 && local.incarnation != row.incarnation;
+    let after_reset = replaced && local.after_reset && local.bound == row.run.counter;
+    (after_reset && local.health == Health::Live).then_some((Reason::Replaced, Class::VmGone))
+}
+
+/// Closes a node's record on the harness's proof.
+fn proven(facts: &Facts<'_>, next: &mut State, node: NodeId, row: &NodeRow) -> bool {
+    if row.state != NodeState::Condemned {
+        return false;
+    }
+    let Some(evidence) = facts.harness.proof(facts.now, Target::Node(node), row.incarnation) else { return false };
+    let version = next.version;
+    next.confirm(Target::Node(node), row.record.reason, &evidence, version);
+    true
+}
+
+fn accuse(facts: &Facts<'_>, next: &mut State, node: NodeId, row: &NodeRow, local: &LocalNode, boot: BootId) -> bool {
+    let host_row = *next.host(row.host);
+    if row.state == NodeState::Condemned {
+        // Its own host could not prove it: the host's own devices must, and they cover all its nodes.
+        let levels = facts.config.host(row.host).is_some_and(|host| !host.levels.is_empty());
+        let due = levels && host_row.state == HostState::Member && facts.harness.is_exhausted(node);
+        return due && condemn(facts.config, next, Target::Host(row.host), Reason::NodeUnfenced);
+    }
+    let same = local.incarnation == row.incarnation;
+    let reason = match local.health {
+        Health::Panicked if same || local.incarnation == 0 && local.counter == row.run.counter => Reason::Panicked,
+        Health::Silent if same => Reason::Silent,
+        Health::Gasped if same => Reason::LastGasp,
+        Health::Left if same => {
+            next.release(node);
+            return true;
+        }
+        Health::Live if !same => Reason::Replaced,
+        _ if boot == row.run.boot && local.gone_through >= row.run.counter => Reason::VmGone,
+        _ => return false,
+    };
+    let version = next.version;
+    next.condemn(Target::Node(node), reason, version);
+    true
+}
+
+/// Makes a live incarnation a member, if nothing older of this node may still write (SAFETY E2, E8).
+fn raise(next: &mut State, node: NodeId, host: HostId, local: &LocalNode, boot: BootId) -> bool {
+    let row = *next.node(node);
+    let run = Run { boot, counter: local.bound };
+    let live = local.health == Health::Live && local.incarnation != 0 && boot != 0 && run.is_some();
+    let present = local.bound == local.counter && local.gone_through < local.bound;
+    let member = next.host(host).state == HostState::Member;
+    let later = match row.state {
+        NodeState::Unknown | NodeState::Left => true,
+        NodeState::Down => row.run != run || local.after_reset,
+        NodeState::Up | NodeState::Condemned => false,
+    };
+    let due = live && present && member && later && local.incarnation != row.dead;
+    if due {
+        next.raise(node, host, local.incarnation, run);
+    }
+    due
+}

@@ -1,0 +1,258 @@
+//! The leader's part: proposals and their commit, the lease of its lead, answering heartbeats, deciding, fencing.
+
+use super::Engine;
+use crate::decide::{self, Facts};
+use crate::fencing::Verdict;
+use crate::fencing::harness::Scene;
+use crate::heartbeat::leader_lease;
+use crate::id::{HostId, Incarnation};
+use crate::limits::RESEND_MS;
+use crate::state::State;
+use crate::status::{HostState, Reason};
+use crate::time::Instant;
+use crate::wire::message::{Heartbeat, Message, Slot};
+use crate::wire::node::{NodeState, Target};
+
+impl Engine {
+    /// Won: adopts the greatest state of its votes and proposes it again under its own ballot, before anything else
+    /// (SAFETY A3). A first boot begins the first cluster incarnation with all voters.
+    pub(super) fn begin_lead(&mut self, now: Instant, first_boot: bool) {
+        let ballot = self.election.ballot;
+        let won_at = self.election.started;
+        if first_boot {
+            self.acceptor.scratch.clone_from(&State::EMPTY);
+            self.acceptor.scratch.cluster = 1;
+            self.acceptor.scratch.version = 1;
+            for voter in self.voters.all() {
+                if let Some(incarnation) = self.election.voted(voter) {
+                    let boot = if voter == self.me { self.local.boot } else { 0 };
+                    self.acceptor.scratch.admit(voter, incarnation, boot);
+                }
+            }
+        } else if self.fetched.take().is_none() {
+            self.acceptor.scratch.clone_from(&self.acceptor.accepted);
+        }
+        let version = self.acceptor.scratch.version;
+        let old_leader = self.acceptor.slot.ballot.host;
+        self.acceptor.adopt(Slot { ballot, version });
+        self.election.rest(now);
+        self.proposer.begin(ballot, won_at);
+        self.watch.begin(now);
+        self.harness.begin(now);
+        self.keep_silence_of(now, old_leader);
+        log::info!("leads under ballot {ballot}");
+        self.propose(now);
+    }
+
+    /// The old leader was silent for P already when its voters elected another: that silence counts.
+    fn keep_silence_of(&mut self, now: Instant, old_leader: HostId) {
+        if old_leader == self.me || !old_leader.is_some() {
+            return;
+        }
+        if let Some(heard) = self.peers.heard(old_leader) {
+            self.watch.silent_from(old_leader, heard.min(now));
+        }
+    }
+
+    pub(super) fn step_down(&mut self, now: Instant, why: &str) {
+        if !self.proposer.leads() {
+            return;
+        }
+        log::warn!("leads no more: {why}");
+        self.proposer.end();
+        self.courier.clear();
+        self.follower.forsake();
+        let pause = now + self.jitter();
+        self.election.rest(pause);
+    }
+
+    fn propose(&mut self, now: Instant) {
+        self.proposer.propose(self.me, self.incarnation, now + Self::span(RESEND_MS));
+        self.courier.clear();
+        self.mark_laggards();
+        self.consider_commit(now);
+    }
+
+    /// Everybody whom the proposal names and who did not accept it gets it (again).
+    fn mark_laggards(&mut self) {
+        for (host, row) in self.acceptor.accepted.hosts() {
+            let lacks = self.peers.incarnation(host) == Some(row.incarnation)
+                && !self.proposer.has(host, &self.acceptor.accepted);
+            if host != self.me && row.counts() && lacks {
+                self.courier.propose(host);
+            }
+        }
+    }
+
+    pub(super) fn on_accept(&mut self, now: Instant, from: HostId, incarnation: Incarnation, slot: Slot, digest: u64) {
+        let current = slot == self.acceptor.slot && digest == self.acceptor.encoded.digest;
+        if !self.proposer.leads() || slot.ballot != self.proposer.ballot || !current {
+            return;
+        }
+        self.proposer.ack(from, incarnation);
+        if self.proposer.in_flight {
+            self.consider_commit(now);
+        } else {
+            self.outbox.send(from, Message::Commit { slot });
+        }
+    }
+
+    fn consider_commit(&mut self, now: Instant) {
+        if !self.proposer.is_committed(&self.voters, &self.acceptor.accepted, &self.acceptor.committed) {
+            return;
+        }
+        self.proposer.in_flight = false;
+        self.proposer.established = true;
+        self.commit(now);
+        let slot = self.acceptor.committed_slot;
+        for host in &self.config().hosts {
+            if host.id != self.me.get() {
+                self.outbox.send(HostId::new(host.id), Message::Commit { slot });
+            }
+        }
+        self.dirty = true;
+        self.harness_timer = now;
+        let row = self.view().host(self.me);
+        if row.state != HostState::Member {
+            self.step_down(now, "it is condemned itself");
+        }
+    }
+
+    pub(super) fn on_heartbeat(&mut self, now: Instant, from: HostId, incarnation: Incarnation, beat: &Heartbeat) {
+        if !self.proposer.leads() || beat.ballot != self.proposer.ballot {
+            return;
+        }
+        let row = self.view().host(from);
+        if row.incarnation == incarnation && matches!(row.state, HostState::Condemned | HostState::Down) {
+            // It is answered with nothing but the notice (SAFETY F4); what it says of its nodes may still prove them gone.
+            let version = self.view().version;
+            self.outbox.send(from, Message::Condemned { version });
+        } else {
+            let committed = self.acceptor.committed_slot;
+            let answer = Message::Answer {
+                number: beat.number,
+                ballot: self.proposer.ballot,
+                stamp: now.as_micros(),
+                committed,
+            };
+            self.outbox.send(from, answer);
+        }
+        self.dirty |= self.watch.take(now, from, incarnation, beat);
+        let behind = beat.accepted < self.acceptor.slot && !self.proposer.in_flight;
+        if behind && self.acceptor.accepted.host(from).incarnation == incarnation {
+            self.courier.propose(from);
+        }
+    }
+
+    /// What a leader does at each turn.
+    pub(super) fn lead_on(&mut self, now: Instant) {
+        if !self.proposer.leads() {
+            return;
+        }
+        self.look_at_own(now);
+        let echo = self.watch.quorum_echo(now, self.voters.quorum(), self.voters.all());
+        let lease_ends = echo.max(self.proposer.since) + leader_lease(self.promise());
+        if now >= lease_ends {
+            return self.step_down(now, "no quorum answers");
+        }
+        self.due(lease_ends);
+        if self.proposer.established
+            && let Some(snapshot) = self.watch.renew(echo)
+        {
+            self.renew(&snapshot);
+        }
+        if self.proposer.in_flight {
+            if now >= self.proposer.resend_at {
+                self.proposer.resend_at = now + Self::span(RESEND_MS);
+                self.mark_laggards();
+            }
+            self.due(self.proposer.resend_at);
+        } else if self.dirty {
+            self.dirty = false;
+            self.change_view(now, |facts, next| decide::decide(facts, next));
+        }
+        self.fence(now);
+    }
+
+    /// The leader's heartbeat to itself, and its look around once in a period.
+    fn look_at_own(&mut self, now: Instant) {
+        let due = now >= self.watch.next_at;
+        if !due && !self.urgent {
+            return self.due(self.watch.next_at);
+        }
+        self.urgent = false;
+        let mut beat = self.heartbeat(now);
+        beat.ballot = self.proposer.ballot;
+        self.dirty |= self.watch.take_own(now, self.me, self.incarnation, &beat) || due;
+        if due {
+            let snapshot = self.snapshot();
+            self.watch.snapshot(now, snapshot);
+            self.watch.next_at = now + Self::span(self.timing.heartbeat_ms);
+        }
+        self.due(self.watch.next_at);
+    }
+
+    /// Builds the next view from the committed one and proposes it, if there is anything to change.
+    fn change_view(&mut self, now: Instant, change: impl FnOnce(&Facts<'_>, &mut State) -> bool) {
+        if !self.proposer.established || self.proposer.in_flight {
+            return;
+        }
+        self.acceptor.scratch.clone_from(&self.acceptor.committed);
+        self.acceptor.scratch.version += 1;
+        let facts = Facts { now, me: self.me, config: self.config(), watch: &self.watch, harness: &self.harness };
+        if change(&facts, &mut self.acceptor.scratch) {
+            let slot = Slot { ballot: self.proposer.ballot, version: self.acceptor.scratch.version };
+            self.acceptor.adopt(slot);
+            self.propose(now);
+        }
+    }
+
+    /// An operator's word, from whichever appliance he told it.
+    pub(super) fn on_request(&mut self, now: Instant, target: Target, incarnation: Incarnation) {
+        if !self.proposer.established {
+            return;
+        }
+        let present = match target {
+            Target::Node(node) => self.view().node(node).incarnation,
+            Target::Host(host) => self.view().host(host).incarnation,
+        };
+        if present == incarnation {
+            let config = self.config();
+            if self.proposer.in_flight {
+                return; // It is sent again.
+            }
+            log::warn!("an operator wants {target} fenced");
+            self.change_view(now, |_, next| decide::condemn(config, next, target, Reason::Operator));
+        }
+    }
+
+    fn fence(&mut self, now: Instant) {
+        if !self.proposer.established || now < self.harness_timer {
+            return self.due(self.harness_timer);
+        }
+        let scene = Scene {
+            now,
+            me: self.me,
+            ballot: self.proposer.ballot,
+            config: self.config(),
+            view: &self.acceptor.committed,
+            watch: &self.watch,
+        };
+        self.harness_timer = self.harness.poll(&scene, &mut self.outbox);
+        self.due(self.harness_timer);
+    }
+
+    /// An attempt ended here: its orderer is told.
+    pub(super) fn on_device(&mut self, _now: Instant, job: u32, verdict: Verdict) {
+        if let Some((ballot, attempt)) = self.executor.answered(job, verdict) {
+            self.outbox.send(ballot.host, Message::OrderAnswer { ballot, attempt, verdict });
+        }
+    }
+
+    /// Whether this incarnation of a node may still be served: a member, or one that is to become one.
+    pub(super) fn is_condemned(&self, node: crate::id::NodeId, incarnation: Incarnation) -> bool {
+        let row = self.view().node(node);
+        let over = row.incarnation == incarnation && matches!(row.state, NodeState::Condemned | NodeState::Down);
+        (over || row.dead == incarnation) && incarnation != 0
+    }
+}

@@ -1,0 +1,350 @@
+//! The member's part: knowing peers, asking and voting, accepting and learning, heartbeats and what their answers renew.
+
+use super::Engine;
+use crate::agreement::acceptor::Taken;
+use crate::agreement::election::{Phase, Step};
+use crate::heartbeat::Snapshot;
+use crate::id::{Ballot, HostId, Incarnation};
+use crate::limits::RESEND_MS;
+use crate::status::{Counter, HostState};
+use crate::time::Instant;
+use crate::wire::guard;
+use crate::wire::message::{Heartbeat, Message, Piece, Slot};
+use crate::wire::node as protocol;
+
+impl Engine {
+    pub(super) fn ask_peers(&mut self, now: Instant) {
+        let outbox = &mut self.outbox;
+        let next = self.peers.questions(now, &mut self.entropy, |to, nonce| outbox.send(to, Message::Hello { nonce }));
+        self.due(next);
+    }
+
+    /// A peer's incarnation was learned. A leader tells a newcomer that it leads; so does everybody whom it asks.
+    pub(super) fn on_known(&mut self, now: Instant, from: HostId, incarnation: Incarnation) {
+        log::debug!("{from} is incarnation {incarnation:x}");
+        if self.proposer.leads() {
+            self.outbox.send(from, Message::Commit { slot: self.acceptor.committed_slot });
+        } else if self.election.phase == Phase::Asking {
+            self.election.next_at = now;
+        }
+    }
+
+    /// Without a leader: ask, stand, fetch, win. With one: beat.
+    pub(super) fn follow_up(&mut self, now: Instant) {
+        if self.proposer.leads() {
+            return;
+        }
+        if self.follower.leader != Ballot::NONE && (now >= self.follower.next_at || self.urgent) {
+            self.beat(now);
+        }
+        self.urgent = false;
+        if self.follower.leader != Ballot::NONE {
+            self.due(self.follower.next_at);
+        }
+        if self.follower.hears(now, self.promise()) {
+            if self.election.phase != Phase::Idle {
+                self.election.rest(now);
+            }
+            let lost_at = self.follower.lost_at(self.promise());
+            return self.due(lost_at);
+        }
+        self.elect(now);
+    }
+
+    fn elect(&mut self, now: Instant) {
+        if self.election.phase == Phase::Voting {
+            let until = self.election.started + Self::span(self.timing.election_max_ms);
+            if now < until {
+                return self.due(until);
+            }
+            let pause = now + self.jitter();
+            self.election.rest(pause);
+        }
+        if self.election.phase == Phase::Idle {
+            if self.follower.leader != Ballot::NONE {
+                log::warn!("the leader, {}, is not heard any more", self.follower.leader.host);
+                let pause = now + self.jitter();
+                self.election.not_before = self.election.not_before.max(pause);
+                if self.acceptor.memory {
+                    self.follower.forsake();
+                }
+            }
+            self.election.next_at = now;
+        }
+        if now >= self.election.next_at {
+            let number = self.election.ask(now + Self::span(RESEND_MS));
+            let ask = Message::Ask { number, promised: self.acceptor.promised };
+            for voter in self.voters.all().filter(|&voter| voter != self.me) {
+                self.outbox.send(voter, ask);
+            }
+        }
+        self.consider_standing(now);
+        self.due(self.election.next_at);
+    }
+
+    fn consider_standing(&mut self, now: Instant) {
+        if self.condemned || self.view().host(self.me).state == HostState::Condemned {
+            return;
+        }
+        let may_vote = self.may_vote(now);
+        match self.election.stands(now, self.me, &self.voters, self.acceptor.memory, may_vote) {
+            Step::Stand(first_boot) => self.stand(now, first_boot),
+            _ => self.due(self.election.not_before.max(now + crate::time::Duration::from_millis(1))),
+        }
+    }
+
+    /// Whether our vote counts now: not within P of our boot or admission (SAFETY B1), and not while a promise to another
+    /// leader stands (A1).
+    fn may_vote(&self, now: Instant) -> bool {
+        self.acceptor.memory && now >= self.vote_from && now >= self.follower.promise_until()
+    }
+
+    pub(super) fn stand(&mut self, now: Instant, first_boot: bool) {
+        let ballot = self.election.stand(now, self.me, self.acceptor.promised, first_boot);
+        assert!(self.acceptor.promise(ballot), "a candidate's ballot is above all that it promised");
+        self.follower.forsake();
+        self.fetched = None;
+        self.count(Counter::Elections);
+        log::info!("stands for election under ballot {ballot}{}", if first_boot { " (first boot)" } else { "" });
+        let (slot, digest) = (self.acceptor.slot, self.acceptor.encoded.digest);
+        self.election.grant(self.me, self.incarnation, slot, digest, self.acceptor.memory);
+        for voter in self.voters.all().filter(|&voter| voter != self.me) {
+            self.outbox.send(voter, Message::Vote { ballot, first_boot });
+        }
+        self.consider_outcome(now);
+    }
+
+    pub(super) fn on_ask(&mut self, now: Instant, from: HostId, number: u32, promised: Ballot) {
+        if self.proposer.leads() && promised > self.proposer.ballot {
+            // A voter promised a higher ballot that came to nothing: only under a new ballot can we lead it again.
+            self.election.round = self.election.round.max(promised.round);
+            self.step_down(now, "a voter promised a higher ballot");
+            return self.stand(now, false);
+        }
+        let leader = if self.proposer.leads() {
+            self.proposer.ballot
+        } else if self.follower.hears(now, self.promise()) {
+            self.follower.leader
+        } else {
+            Ballot::NONE
+        };
+        let answer = Message::AskAnswer {
+            number,
+            leader,
+            promised: self.acceptor.promised,
+            memory: self.acceptor.memory,
+            may_vote: self.may_vote(now),
+        };
+        self.outbox.send(from, answer);
+    }
+
+    pub(super) fn on_ask_answer(&mut self, now: Instant, from: HostId, answer: &Message) {
+        let Message::AskAnswer { number, leader, promised, memory, may_vote } = *answer else { return };
+        self.election.round = self.election.round.max(promised.round);
+        if self.proposer.leads() || self.election.phase != Phase::Asking {
+            return;
+        }
+        if leader != Ballot::NONE {
+            if leader >= self.acceptor.promised && leader.host != self.me {
+                self.follower.follow(now, leader, leader.host == from);
+            }
+            return;
+        }
+        self.election.heard_none(from, number, memory, may_vote);
+        self.consider_standing(now);
+    }
+
+    pub(super) fn on_vote(&mut self, now: Instant, from: HostId, ballot: Ballot, first_boot: bool) {
+        self.election.round = self.election.round.max(ballot.round);
+        let same_leader = self.follower.leader.host == from && self.follower.leader != Ballot::NONE;
+        let free = now >= self.follower.promise_until() && !self.follower.hears(now, self.promise());
+        let able = if first_boot { !self.acceptor.memory } else { self.acceptor.memory && now >= self.vote_from };
+        let granted = ballot > self.acceptor.promised
+            && ballot.host == from
+            && !self.proposer.leads()
+            && able
+            && (free || same_leader);
+        if granted {
+            let _raised = self.acceptor.promise(ballot);
+            self.follower.forsake();
+            let pause = now + Self::span(self.timing.election_max_ms);
+            self.election.rest(pause);
+            log::info!("votes for {from} under ballot {ballot}");
+        }
+        let answer = Message::VoteAnswer {
+            ballot,
+            granted,
+            promised: self.acceptor.promised,
+            accepted: self.acceptor.slot,
+            digest: self.acceptor.encoded.digest,
+            memory: self.acceptor.memory,
+        };
+        self.outbox.send(from, answer);
+    }
+
+    pub(super) fn on_vote_answer(&mut self, now: Instant, from: HostId, incarnation: Incarnation, answer: &Message) {
+        let Message::VoteAnswer { ballot, granted, promised, accepted, digest, memory } = *answer else { return };
+        self.election.round = self.election.round.max(promised.round);
+        if self.election.phase != Phase::Voting || ballot != self.election.ballot {
+            return;
+        }
+        if granted {
+            self.election.grant(from, incarnation, accepted, digest, memory);
+            self.consider_outcome(now);
+        } else if promised > ballot {
+            let pause = now + self.jitter();
+            self.election.rest(pause);
+        }
+    }
+
+    pub(super) fn consider_outcome(&mut self, now: Instant) {
+        let held = match self.fetched {
+            Some((slot, digest)) => (slot, digest, &self.acceptor.scratch),
+            None => (self.acceptor.slot, self.acceptor.encoded.digest, &self.acceptor.accepted),
+        };
+        match self.election.outcome(now, self.promise(), &self.voters, held) {
+            Step::Fetch(from, slot) => {
+                self.fetched = None;
+                self.outbox.send(from, Message::Fetch { ballot: self.election.ballot, slot });
+            }
+            Step::Won(first_boot) => self.begin_lead(now, first_boot),
+            Step::Wait | Step::Stand(_) => {}
+        }
+    }
+
+    pub(super) fn on_piece(&mut self, now: Instant, from: HostId, head: &Piece, bytes: &[u8]) {
+        if self.proposer.leads() || (head.fetched && self.election.phase != Phase::Voting) {
+            return;
+        }
+        match self.acceptor.take(from, head, bytes) {
+            Taken::Nothing => {}
+            Taken::Fetched => {
+                self.fetched = Some((head.slot, head.digest));
+                self.consider_outcome(now);
+            }
+            Taken::Accepted => {
+                self.fetched = None;
+                self.courier.clear();
+                self.election.rest(now);
+                self.follower.follow(now, head.slot.ballot, true);
+                self.outbox.send(from, Message::Accept { slot: head.slot, digest: head.digest });
+            }
+        }
+    }
+
+    /// A leader's word: it leads, and this is committed.
+    pub(super) fn on_commit(&mut self, now: Instant, from: HostId, slot: Slot) {
+        if slot.ballot.host != from || slot.ballot < self.acceptor.promised || self.proposer.leads() {
+            return;
+        }
+        self.follower.follow(now, slot.ballot, true);
+        self.learn(now, slot);
+    }
+
+    fn learn(&mut self, now: Instant, slot: Slot) {
+        if self.acceptor.learns(slot) {
+            self.commit(now);
+        }
+    }
+
+    /// What was accepted is committed: it takes effect, and the sessions are told what changed.
+    pub(super) fn commit(&mut self, now: Instant) {
+        self.tell_changes();
+        self.acceptor.commit();
+        self.count(Counter::ViewsCommitted);
+        let slot = self.acceptor.committed_slot;
+        log::info!("view {} committed under ballot {}", slot.version, slot.ballot);
+        let row = self.acceptor.committed.host(self.me);
+        let admitted = row.counts() && row.incarnation == self.incarnation;
+        if admitted && self.admitted_at.is_none() {
+            self.admitted_at = Some(now);
+            self.vote_from = self.vote_from.max(now + self.promise());
+            log::info!("admitted as incarnation {:x}", self.incarnation);
+        }
+        self.answer_requests();
+        self.node_timer = now;
+        self.urgent |= admitted;
+    }
+
+    pub(super) fn heartbeat(&self, now: Instant) -> Heartbeat {
+        let since = self.admitted_at.unwrap_or(now);
+        let dead = Self::span(self.timing.node_dead_ms);
+        Heartbeat {
+            ballot: self.follower.leader,
+            memory: self.acceptor.memory,
+            accepted: self.acceptor.slot,
+            committed: self.acceptor.committed.version,
+            boot: self.local.boot,
+            sealed: true,
+            config_hash: self.config_hash,
+            locals: self.local.table(now, self.view(), since, dead),
+            ..Heartbeat::NONE
+        }
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        Snapshot { guard: self.local.clock, nodes: self.local.stamps(), ..Snapshot::default() }
+    }
+
+    fn beat(&mut self, now: Instant) {
+        let mut beat = self.heartbeat(now);
+        (beat.number, beat.echo) = self.follower.beat(now, self.promise(), self.snapshot());
+        self.outbox.send(self.follower.leader.host, Message::Heartbeat(beat));
+        let period = Self::span(self.timing.heartbeat_ms);
+        if now >= self.follower.next_at {
+            // In step with the clock, so that a late turn does not lengthen every period after it.
+            let late = now.since(self.follower.next_at) >= period;
+            self.follower.next_at = if late { now + period } else { self.follower.next_at + period };
+        }
+    }
+
+    pub(super) fn on_answer(
+        &mut self,
+        now: Instant,
+        from: HostId,
+        number: u32,
+        ballot: Ballot,
+        stamp: u64,
+        committed: Slot,
+    ) {
+        if ballot != self.follower.leader || from != ballot.host || ballot < self.acceptor.promised {
+            return;
+        }
+        let Some(snapshot) = self.follower.answered(now, self.promise(), number, stamp) else { return };
+        if self.acceptor.promised < ballot {
+            let _raised = self.acceptor.promise(ballot);
+        }
+        self.learn(now, committed);
+        if self.admitted_at.is_some() && !self.condemned {
+            self.renew(&snapshot);
+        }
+    }
+
+    /// Renews leases from what we held when we asked (SAFETY C2, C3).
+    pub(super) fn renew(&mut self, snapshot: &Snapshot) {
+        if snapshot.guard != 0 {
+            let lease_ms = self.timing.guard_lease_ms;
+            self.outbox.guard(guard::Message::Lease { clock: snapshot.guard, lease_ms });
+        }
+        for (slot, &(incarnation, stamp)) in (0u8..).zip(&snapshot.nodes) {
+            let road = crate::io::Road::Channel(slot);
+            let session = self.sessions.get(road);
+            let row = self.view().node(session.node);
+            let member = row.state == protocol::NodeState::Up && row.incarnation == incarnation;
+            if incarnation != 0 && stamp != 0 && member && session.open && session.incarnation == incarnation {
+                let lease_ms = self.timing.node_lease_ms;
+                self.outbox.say(road, protocol::Message::Lease { stamp, lease_ms });
+            }
+        }
+    }
+
+    /// A word to an incarnation that is condemned: ours (SAFETY F5). Its nodes are ended, their ends reported, and the
+    /// appliance restarts.
+    pub(super) fn on_condemned(&mut self, version: u64) {
+        if !self.condemned && version > self.view().version.saturating_sub(1) {
+            log::error!("this appliance is condemned by view {version}: its nodes are ended, then it restarts");
+            self.condemned = true;
+            self.urgent = true;
+        }
+    }
+}

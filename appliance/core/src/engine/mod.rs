@@ -1,0 +1,432 @@
+//! The engine: one parent that decides, over leaves that compute.
+//!
+//! Owns all state of one appliance and the order in which things happen. `handle` takes one input in, `poll` lets outputs
+//! out. The rooms: `member` (following, voting, accepting), `lead` (leading), `node` (sessions and the guard), `report`
+//! (STATUS). Must never read a clock, allocate, or do I/O.
+
+mod lead;
+mod member;
+mod node;
+mod report;
+
+use crate::agreement::Voters;
+use crate::agreement::acceptor::Acceptor;
+use crate::agreement::election::Election;
+use crate::agreement::proposer::Proposer;
+use crate::config::{Config, Timing};
+use crate::courier::Courier;
+use crate::entropy::Entropy;
+use crate::fencing::executor::Executor;
+use crate::fencing::harness::Harness;
+use crate::heartbeat::{Follower, Watch};
+use crate::id::{HostId, Incarnation};
+use crate::io::{Input, Output, Road};
+use crate::limits::{DATAGRAM_MAX, FRAME_MAX, FRAME_PAYLOAD_MAX, STALL_MS};
+use crate::local::Local;
+use crate::outbox::{Letter, Outbox};
+use crate::peers::Peers;
+use crate::sessions::Sessions;
+use crate::status::{COUNTERS, Counter, Platform, Role};
+use crate::time::{Duration, Instant};
+use crate::wire::datagram::MESSAGE_MAX;
+use crate::wire::message::{Message, Slot};
+use crate::wire::node::{self as protocol, Target};
+use heapless::Vec;
+
+/// What an appliance knows when it boots.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot {
+    /// Whose appliance it is.
+    pub host: HostId,
+    /// Drawn at random, not zero.
+    pub incarnation: Incarnation,
+    /// Drawn at random.
+    pub entropy: [u8; 32],
+    /// `config::config_hash` of the configuration's bytes.
+    pub config_hash: u64,
+}
+
+/// An operator's fence that is not committed yet.
+#[derive(Clone, Copy, Debug)]
+struct Request {
+    target: Target,
+    incarnation: Incarnation,
+    road: Road,
+    until: Instant,
+    resend_at: Instant,
+}
+
+/// Operators' fences under way at a time.
+const REQUESTS_MAX: usize = 8;
+
+/// One appliance.
+#[derive(Debug)]
+pub struct Engine {
+    config: Option<&'static Config>,
+    me: HostId,
+    incarnation: Incarnation,
+    config_hash: u64,
+    started: Instant,
+    timing: Timing,
+    voters: Voters,
+    entropy: Entropy,
+    peers: Peers,
+    acceptor: Acceptor,
+    election: Election,
+    proposer: Proposer,
+    follower: Follower,
+    watch: Watch,
+    harness: Harness,
+    executor: Executor,
+    local: Local,
+    sessions: Sessions,
+    outbox: Outbox,
+    courier: Courier,
+    requests: Vec<Request, REQUESTS_MAX>,
+    counters: [u64; COUNTERS],
+    platform: Platform,
+    /// When it was admitted under this incarnation.
+    admitted_at: Option<Instant>,
+    /// From when its vote counts (SAFETY B1).
+    vote_from: Instant,
+    /// A state fetched for an election, in `acceptor.scratch`.
+    fetched: Option<(Slot, u64)>,
+    /// It was told that it is condemned (SAFETY F5).
+    condemned: bool,
+    /// Its condemnation is carried out: it is to restart.
+    restart: bool,
+    /// The facts changed: the leader looks again.
+    dirty: bool,
+    /// Something changed that the leader should hear at once.
+    urgent: bool,
+    /// The deadline that `poll` returned last.
+    deadline: Instant,
+    /// When it last noticed a stall of its own, while it led.
+    stalled_at: Option<Instant>,
+    guard_sequence: u32,
+    guard_reader: crate::wire::frame::Reader,
+    node_timer: Instant,
+    harness_timer: Instant,
+    datagram: [u8; DATAGRAM_MAX],
+    frame: [u8; FRAME_MAX],
+}
+
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Engine {
+    /// An appliance that has not started; all zero, so that a static of it costs no byte of the image.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            config: None,
+            me: HostId::NONE,
+            incarnation: 0,
+            config_hash: 0,
+            started: Instant::ZERO,
+            timing: Timing::ZERO,
+            voters: Voters::EMPTY,
+            entropy: Entropy::UNKEYED,
+            peers: Peers::EMPTY,
+            acceptor: Acceptor::EMPTY,
+            election: Election::EMPTY,
+            proposer: Proposer::EMPTY,
+            follower: Follower::EMPTY,
+            watch: Watch::EMPTY,
+            harness: Harness::EMPTY,
+            executor: Executor::EMPTY,
+            local: Local::EMPTY,
+            sessions: Sessions::EMPTY,
+            outbox: Outbox::EMPTY,
+            courier: Courier::IDLE,
+            requests: Vec::new(),
+            counters: [0; COUNTERS],
+            platform: Platform::ZERO,
+            admitted_at: None,
+            vote_from: Instant::ZERO,
+            fetched: None,
+            condemned: false,
+            restart: false,
+            dirty: false,
+            urgent: false,
+            deadline: Instant::ZERO,
+            stalled_at: None,
+            guard_sequence: 0,
+            guard_reader: crate::wire::frame::Reader::new(),
+            node_timer: Instant::ZERO,
+            harness_timer: Instant::ZERO,
+            datagram: [0; DATAGRAM_MAX],
+            frame: [0; FRAME_MAX],
+        }
+    }
+
+    /// Starts without memory, under a fresh incarnation.
+    pub fn start(&mut self, now: Instant, config: &'static Config, boot: Boot) {
+        assert!(self.config.is_none() && boot.incarnation != 0, "an engine starts once, as somebody");
+        self.config = Some(config);
+        self.me = boot.host;
+        self.incarnation = boot.incarnation;
+        self.config_hash = boot.config_hash;
+        self.started = now;
+        self.deadline = now;
+        self.timing = config.timing;
+        self.voters.start(config);
+        self.entropy.key(boot.entropy);
+        self.peers.start(config, boot.host, boot.incarnation);
+        self.acceptor.start(boot.host, boot.incarnation);
+        self.local.start(config, boot.host);
+        self.sessions.start(&config.local_nodes(boot.host));
+        self.vote_from = now + self.promise();
+        // Everybody else may be there already: the first question needs no jitter, standing does.
+        self.election.not_before = now + self.jitter();
+        self.outbox.guard(crate::wire::guard::Message::Appliance { incarnation: boot.incarnation });
+    }
+
+    /// What the driver knows about memory and losses.
+    pub const fn set_platform(&mut self, platform: Platform) {
+        self.platform = platform;
+    }
+
+    /// Whether the appliance is to restart: it was condemned, and all that it was condemned for is done (SAFETY F5).
+    #[must_use]
+    pub const fn wants_restart(&self) -> bool {
+        self.restart
+    }
+
+    /// Takes one input in.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.notice_stall(now);
+        match input {
+            Input::Tick => {}
+            Input::Datagram { bytes, .. } => self.on_datagram(now, bytes),
+            Input::Opened { connection, cid } => self.on_opened(connection, cid),
+            Input::Session { road, bytes } => self.on_session(now, road, bytes),
+            Input::Closed { connection } => self.sessions.closed(connection),
+            Input::Guard { bytes } => self.on_guard(now, bytes),
+            Input::Monitor { slot, event } => {
+                if self.local.take_monitor(slot, event) {
+                    log::info!("{}: monitor says {event:?}", self.local.node(slot));
+                    self.urgent = true;
+                }
+            }
+            Input::Device { job, verdict } => self.on_device(now, job, verdict),
+        }
+        self.tick(now);
+    }
+
+    /// What is due by now, whatever came in.
+    fn tick(&mut self, now: Instant) {
+        self.deadline = now + Duration::from_millis(1000);
+        self.ask_peers(now);
+        self.follow_up(now);
+        self.lead_on(now);
+        self.serve(now);
+    }
+
+    /// The next output; `Deadline` when there is no more.
+    pub fn poll(&mut self, now: Instant) -> Output<'_> {
+        while let Some(letter) = self.outbox.next_letter() {
+            if letter.to == self.me {
+                self.on_message(now, self.me, self.incarnation, &letter.message, &[]);
+                self.tick(now);
+                continue;
+            }
+            if let Some(length) = self.seal(&letter, None) {
+                let traffic = letter.message.traffic();
+                return Output::Datagram { to: letter.to, traffic, bytes: &self.datagram[..length] };
+            }
+        }
+        while let Some((to, length, traffic)) = self.next_piece() {
+            if length > 0 {
+                return Output::Datagram { to, traffic, bytes: &self.datagram[..length] };
+            }
+        }
+        if let Some(message) = self.outbox.next_guard() {
+            self.guard_sequence = self.guard_sequence.wrapping_add(1);
+            let bytes = message.frame(self.guard_sequence).emit(&mut self.frame);
+            return Output::Guard { bytes };
+        }
+        if let Some(request) = self.outbox.next_request() {
+            return Output::Device(request);
+        }
+        while let Some(word) = self.outbox.next_word() {
+            let mut payload = [0; FRAME_PAYLOAD_MAX];
+            let (message, length) = self.fill(now, &word.message, &mut payload);
+            let emitted = self.sessions.emit(word.road, &message, &payload[..length], &mut self.frame);
+            if let Some(length) = emitted {
+                return Output::Session { road: word.road, bytes: &self.frame[..length] };
+            }
+        }
+        if let Some(connection) = self.outbox.next_close() {
+            return Output::Close { connection };
+        }
+        Output::Deadline(self.deadline.max(now))
+    }
+
+    fn seal(&mut self, letter: &Letter, piece: Option<&[u8]>) -> Option<usize> {
+        let bytes = self.peers.seal(
+            letter.to,
+            letter.receiver,
+            &letter.message,
+            piece.unwrap_or_default(),
+            &mut self.datagram,
+        )?;
+        let length = bytes.len();
+        self.count(Counter::DatagramsSent);
+        Some(length)
+    }
+
+    /// The courier's next piece, sealed; length zero: that peer is not known.
+    fn next_piece(&mut self) -> Option<(HostId, usize, crate::io::Traffic)> {
+        let (to, message, bytes) = self.courier.next(&self.acceptor.encoded, self.acceptor.slot)?;
+        let sealed = self.peers.seal(to, None, &message, bytes, &mut self.datagram);
+        let length = sealed.map_or(0, <[u8]>::len);
+        if length > 0 {
+            self.counters[Counter::DatagramsSent as usize] += 1;
+        }
+        Some((to, length, message.traffic()))
+    }
+
+    fn on_datagram(&mut self, now: Instant, bytes: &[u8]) {
+        let Some(config) = self.config else { return };
+        let mut text = [0; MESSAGE_MAX];
+        let opened = match self.peers.open(now, config, bytes, &mut text) {
+            Ok(opened) => opened,
+            Err(counter) => return self.count(counter),
+        };
+        self.count(Counter::DatagramsTaken);
+        let Ok((message, piece)) = Message::parse(opened.text) else {
+            return self.count(Counter::DatagramsUnsound);
+        };
+        self.on_message(now, opened.from, opened.incarnation, &message, piece);
+    }
+
+    fn on_message(&mut self, now: Instant, from: HostId, incarnation: Incarnation, message: &Message, piece: &[u8]) {
+        match *message {
+            Message::Hello { nonce } => {
+                self.outbox.send_to_incarnation(from, incarnation, Message::HelloAnswer { nonce });
+            }
+            Message::HelloAnswer { .. } => self.on_known(now, from, incarnation),
+            Message::Heartbeat(ref beat) => self.on_heartbeat(now, from, incarnation, beat),
+            Message::Answer { number, ballot, stamp, committed } => {
+                self.on_answer(now, from, number, ballot, stamp, committed);
+            }
+            Message::Ask { number, promised } => self.on_ask(now, from, number, promised),
+            Message::AskAnswer { .. } => self.on_ask_answer(now, from, message),
+            Message::Vote { ballot, first_boot } => self.on_vote(now, from, ballot, first_boot),
+            Message::VoteAnswer { .. } => self.on_vote_answer(now, from, incarnation, message),
+            Message::Fetch { ballot, slot } => {
+                if ballot == self.acceptor.promised && slot == self.acceptor.slot && ballot.host == from {
+                    self.courier.lend(from);
+                }
+            }
+            Message::Piece(ref head) => self.on_piece(now, from, head, piece),
+            Message::Accept { slot, digest } => self.on_accept(now, from, incarnation, slot, digest),
+            Message::Commit { slot } => self.on_commit(now, from, slot),
+            Message::Order(ref order) => self.on_order(now, from, order),
+            Message::OrderAnswer { ballot, attempt, verdict } => {
+                if ballot == self.proposer.ballot && self.proposer.leads() {
+                    let config = self.config();
+                    self.dirty |= self.harness.answered(now, config, attempt, from, verdict);
+                    self.harness_timer = now;
+                }
+            }
+            Message::Condemned { version } => self.on_condemned(version),
+            Message::Request { target, incarnation } => self.on_request(now, target, incarnation),
+        }
+    }
+
+    /// A stall of our own makes us distrust our accusations, once; a second one soon after makes a leader step down
+    /// (SAFETY A8).
+    fn notice_stall(&mut self, now: Instant) {
+        if now.since(self.deadline) < Duration::from_millis(u64::from(STALL_MS)) {
+            return;
+        }
+        self.count(Counter::Stalls);
+        log::warn!("own loop stalled for {} ms", now.since(self.deadline).as_millis());
+        self.deadline = now;
+        self.distrust(now);
+    }
+
+    fn distrust(&mut self, now: Instant) {
+        self.local.forgive(now);
+        self.watch.forgive(now);
+        let span = Duration::from_millis(u64::from(crate::limits::DISTRUST_MS));
+        let again = self.stalled_at.is_some_and(|before| now.since(before) < span);
+        self.stalled_at = Some(now);
+        if again && self.proposer.leads() {
+            self.step_down(now, "stalled twice");
+            self.election.not_before = now + span;
+        }
+    }
+
+    fn count(&mut self, counter: Counter) {
+        self.counters[counter as usize] += 1;
+    }
+
+    fn config(&self) -> &'static Config {
+        self.config.expect("invariant: nothing is handled before start")
+    }
+
+    const fn promise(&self) -> Duration {
+        Duration::from_millis(self.timing.promise_ms as u64)
+    }
+
+    const fn span(millis: u32) -> Duration {
+        Duration::from_millis(millis as u64)
+    }
+
+    fn jitter(&mut self) -> Duration {
+        let width = u64::from(self.timing.election_jitter_ms.max(1)) * 1000;
+        Duration::from_micros(self.entropy.next() % width)
+    }
+
+    /// What this appliance is in the cluster.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        if self.proposer.leads() && self.proposer.established {
+            Role::Leader
+        } else if self.proposer.leads() || self.election.phase == crate::agreement::election::Phase::Voting {
+            Role::Candidate
+        } else if self.follower.leader.round == 0 {
+            Role::Alone
+        } else if self.admitted_at.is_some() {
+            Role::Member
+        } else {
+            Role::Joining
+        }
+    }
+
+    /// The newest committed version that it knows.
+    #[must_use]
+    pub const fn version(&self) -> u64 {
+        self.acceptor.committed.version
+    }
+
+    /// The committed view.
+    #[must_use]
+    pub const fn view(&self) -> &crate::state::State {
+        &self.acceptor.committed
+    }
+
+    /// A message for sessions whose payload is made when it leaves.
+    fn fill(
+        &self,
+        now: Instant,
+        message: &protocol::Message,
+        payload: &mut [u8; FRAME_PAYLOAD_MAX],
+    ) -> (protocol::Message, usize) {
+        match *message {
+            protocol::Message::View { part, .. } => self.view_part(part, payload),
+            protocol::Message::StatusPart { section, first, .. } => self.status_part(now, section, first, payload),
+            other => (other, 0),
+        }
+    }
+
+    fn due(&mut self, at: Instant) {
+        self.deadline = self.deadline.min(at);
+    }
+}

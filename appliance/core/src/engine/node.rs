@@ -1,0 +1,329 @@
+//! The nodes' part: their sessions, the guard that starts and ends them, what they are told, and operators' fences.
+
+use super::{Engine, REQUESTS_MAX, Request};
+use crate::fencing::Verdict;
+use crate::fencing::executor::Reply;
+use crate::id::{HostId, Incarnation, NodeId};
+use crate::io::Road;
+use crate::limits::RESEND_MS;
+use crate::sessions::Received;
+use crate::status::{Counter, HostState};
+use crate::time::{Duration, Instant};
+use crate::wire::guard;
+use crate::wire::message::{Message, Order};
+use crate::wire::node::{Message as Word, NodeEvent, NodeState, Refusal, Target};
+
+/// How long an operator's fence may wait for its commit.
+const REQUEST_SPAN: Duration = Duration::from_millis(5000);
+
+impl Engine {
+    /// What is due towards nodes and guard, whatever came in.
+    pub(super) fn serve(&mut self, now: Instant) {
+        let dead = Self::span(self.timing.node_dead_ms);
+        let silent_at = self.local.silent_at(dead);
+        if now >= silent_at {
+            // Whoever leads hears of it with the next heartbeat at the latest.
+            self.urgent = true;
+        } else {
+            self.due(silent_at);
+        }
+        if self.condemned {
+            let none_left = now >= self.node_timer && self.local.kill_all(&mut self.outbox);
+            self.restart |= none_left && self.view().version > 0 && self.admitted_at.is_some();
+            self.node_timer = now + Self::span(RESEND_MS);
+        } else if now >= self.node_timer && self.holds_membership(now) {
+            let (config, executor) = (self.config(), &self.executor);
+            let busy = |node| executor.is_busy_with(node);
+            let view = &self.acceptor.committed;
+            self.node_timer = self.local.start_nodes(now, config, view, busy, &mut self.outbox);
+        }
+        self.due(self.node_timer.max(now));
+        self.repeat_requests(now);
+    }
+
+    /// Admitted, and within the membership lease (SAFETY C2); a leader within its lead's.
+    fn holds_membership(&self, now: Instant) -> bool {
+        let leads = self.proposer.leads() && self.proposer.established;
+        self.admitted_at.is_some() && (leads || self.follower.holds_lease(now, self.promise()))
+    }
+
+    pub(super) fn on_guard(&mut self, now: Instant, mut bytes: &[u8]) {
+        loop {
+            let Some(frame) = self.guard_reader.next(&mut bytes) else { return };
+            let Ok(message) = guard::Message::parse(&frame) else {
+                self.count(Counter::GuardFramesUnsound);
+                continue;
+            };
+            match message {
+                guard::Message::Stamp { boot, clock } => {
+                    let gap = Self::span(self.timing.stamp_gap_max_ms);
+                    self.urgent |= self.local.boot != boot;
+                    if self.local.take_stamp(now, boot, clock, gap) {
+                        self.on_stopped(now);
+                    }
+                }
+                guard::Message::Run(report) => {
+                    if self.local.take_report(&report, &mut self.outbox) {
+                        log::info!("guard: {} run {} is {:?}", report.node, report.counter, report.state);
+                        self.urgent = true;
+                        self.node_timer = now;
+                    }
+                }
+                _ => self.count(Counter::GuardFramesUnsound),
+            }
+        }
+    }
+
+    /// The host's clock went on without ours: we were stopped. Leadership, candidacy, collected votes and accusations are
+    /// dropped at once (SAFETY C5).
+    fn on_stopped(&mut self, now: Instant) {
+        log::warn!("the guard's clock says that this appliance was stopped");
+        self.count(Counter::Stalls);
+        self.distrust(now);
+        self.step_down(now, "it was stopped");
+        let pause = now + self.jitter();
+        self.election.rest(pause);
+    }
+
+    pub(super) fn on_opened(&mut self, connection: u8, cid: u32) {
+        let config = self.config();
+        if !self.sessions.opened(connection, cid, config) {
+            log::warn!("vsock: CID {cid} is nobody's; refused");
+            self.count(Counter::SessionsRefused);
+            self.sessions.closed(connection);
+            self.outbox.close(connection);
+        }
+    }
+
+    pub(super) fn on_session(&mut self, now: Instant, road: Road, mut bytes: &[u8]) {
+        while let Some(received) = self.sessions.next(road, &mut bytes) {
+            self.count(Counter::FramesTaken);
+            self.on_word(now, road, received);
+        }
+    }
+
+    fn refuse(&mut self, road: Road, refusal: Refusal) {
+        self.count(Counter::SessionsRefused);
+        self.outbox.say(road, Word::Error { refusal });
+    }
+
+    fn on_word(&mut self, now: Instant, road: Road, received: Received) {
+        let Some(message) = received.message else { return self.count(Counter::FramesUnsound) };
+        match message {
+            Word::Hello { node, incarnation, nonce } => return self.on_hello(road, node, incarnation, nonce),
+            // Queries need no session: they change nothing, and an operator has none.
+            Word::Status { section, first } => {
+                return self.outbox.say(road, Word::StatusPart { section, first, count: 0, total: 0 });
+            }
+            Word::Fence { target } => return self.on_fence(now, road, target),
+            _ => {}
+        }
+        let session = self.sessions.get(road);
+        if session.id == 0 || received.session != session.id {
+            self.count(Counter::FramesStale);
+            return self.outbox.say(road, Word::Error { refusal: Refusal::NoSession });
+        }
+        let (node, incarnation) = (session.node, session.incarnation);
+        if self.is_condemned(node, incarnation) {
+            return self.refuse(road, Refusal::Condemned);
+        }
+        match (message, road) {
+            (Word::Beat { stamp }, _) => self.on_beat(now, road, node, incarnation, stamp),
+            (Word::Bye | Word::LastGasp { .. }, Road::Channel(slot)) => {
+                let in_peace = message == Word::Bye;
+                log::info!("{node} says {message:?}");
+                self.local.farewell(slot, in_peace);
+                self.urgent = true;
+            }
+            (Word::Bye, Road::Vsock(connection)) => self.outbox.close(connection),
+            _ => self.count(Counter::FramesUnsound),
+        }
+    }
+
+    fn on_hello(&mut self, road: Road, node: NodeId, incarnation: Incarnation, nonce: u64) {
+        let speaks_for = self.sessions.get(road).node;
+        if node != speaks_for || (node.is_some() && incarnation == 0) {
+            log::warn!("a session of {speaks_for} claims to be {node}; refused");
+            return self.refuse(road, Refusal::WrongNode);
+        }
+        if self.admitted_at.is_none() {
+            return self.outbox.say(road, Word::Error { refusal: Refusal::NotAdmitted });
+        }
+        if node.is_some() && self.is_condemned(node, incarnation) {
+            return self.refuse(road, Refusal::Condemned);
+        }
+        let [a, b, c, d, ..] = self.entropy.next().to_le_bytes();
+        let id = u32::from_le_bytes([a, b, c, d]).max(1);
+        self.sessions.welcome(road, id, incarnation);
+        let welcome = Word::Welcome {
+            nonce,
+            host: self.me,
+            node,
+            beat_ms: self.timing.beat_ms,
+            lease_ms: self.timing.node_lease_ms,
+            cluster: self.view().cluster,
+        };
+        self.outbox.say(road, welcome);
+    }
+
+    fn on_beat(&mut self, now: Instant, road: Road, node: NodeId, incarnation: Incarnation, stamp: u64) {
+        let opens = !self.sessions.get(road).open;
+        self.sessions.get_mut(road).open = true;
+        if let Road::Channel(slot) = road {
+            if opens {
+                log::info!("{node} incarnation {incarnation:x} has a session");
+                self.local.bind(now, slot, incarnation);
+                self.local.calm(slot);
+                self.urgent = true;
+            }
+            self.local.beat(now, slot, stamp);
+        }
+        if opens {
+            self.say_view(road);
+        }
+    }
+
+    /// Tells a session the whole committed view.
+    pub(super) fn say_view(&mut self, road: Road) {
+        let view = self.view();
+        let (version, ballot) = (view.version, self.acceptor.committed_slot.ballot);
+        let parts = self.view_parts();
+        for part in 0..parts {
+            self.outbox.say(road, Word::View { version, ballot, part, parts });
+        }
+    }
+
+    /// What the state that is about to be committed changes for nodes goes to every open session: NODE_DOWN only on a
+    /// committed Confirmed.
+    pub(super) fn tell_changes(&mut self) {
+        let (old, new) = (&self.acceptor.committed, &self.acceptor.accepted);
+        for (node, row) in new.nodes() {
+            let before = old.node(node);
+            if row == before {
+                continue;
+            }
+            let event =
+                |incarnation, class| NodeEvent { node, host: row.host, class, incarnation, version: new.version };
+            if row.dead != before.dead && row.dead != 0 {
+                let class = crate::fencing::Class::from_wire(row.class);
+                log::warn!("{node} is down: {}", class.map_or("no class", crate::fencing::Class::word));
+                broadcast(&self.sessions, &mut self.outbox, node, Word::NodeDown(event(row.dead, class)));
+            }
+            let raised =
+                row.state == NodeState::Up && (before.state != NodeState::Up || before.incarnation != row.incarnation);
+            if raised {
+                log::info!("{node} is up as incarnation {:x}", row.incarnation);
+                broadcast(&self.sessions, &mut self.outbox, node, Word::NodeUp(event(row.incarnation, None)));
+            }
+            if row.state == NodeState::Condemned && before.state != NodeState::Condemned {
+                log::warn!("{node} is condemned: {}", row.record.reason.word());
+                broadcast(&self.sessions, &mut self.outbox, node, Word::NodeSuspect(event(row.incarnation, None)));
+            }
+        }
+        for (host, row) in new.hosts() {
+            let before = old.host(host);
+            if row.state != before.state {
+                match row.state {
+                    HostState::Condemned => log::warn!("{host} is condemned: {}", row.record.reason.word()),
+                    HostState::Down => {
+                        let class = crate::fencing::Class::from_wire(row.class);
+                        log::warn!("{host} is down: {}", class.map_or("no class", crate::fencing::Class::word));
+                    }
+                    HostState::Member => log::info!("{host} is a member"),
+                    HostState::Out => log::warn!("{host} is out of the view"),
+                }
+            } else if row.incarnation != before.incarnation && row.state == HostState::Member {
+                log::info!("{host} is a member again, as another appliance");
+            }
+        }
+    }
+
+    fn on_fence(&mut self, now: Instant, road: Road, target: Target) {
+        let incarnation = match target {
+            Target::Node(node) if self.view().node(node).state == NodeState::Up => self.view().node(node).incarnation,
+            Target::Host(host) if self.view().host(host).state == HostState::Member => {
+                self.view().host(host).incarnation
+            }
+            _ => return self.outbox.say(road, Word::Error { refusal: Refusal::BadRequest }),
+        };
+        if self.requests.len() >= REQUESTS_MAX {
+            return self.outbox.say(road, Word::Busy);
+        }
+        let request = Request { target, incarnation, road, until: now + REQUEST_SPAN, resend_at: now };
+        let _room = self.requests.push(request);
+        self.repeat_requests(now);
+    }
+
+    /// Operators' fences go to the leader until they are committed; accepted means committed (SAFETY I3).
+    fn repeat_requests(&mut self, now: Instant) {
+        let leader = if self.proposer.leads() { self.me } else { self.follower.leader.host };
+        let mut next = Instant::FAR;
+        for request in &mut self.requests {
+            if now >= request.resend_at && leader.is_some() {
+                request.resend_at = now + Self::span(RESEND_MS);
+                let (target, incarnation) = (request.target, request.incarnation);
+                self.outbox.send(leader, Message::Request { target, incarnation });
+            }
+            next = next.min(request.resend_at.max(now + Self::span(1)));
+        }
+        while let Some(at) = self.requests.iter().position(|request| now >= request.until) {
+            let request = self.requests.swap_remove(at);
+            self.outbox.say(request.road, Word::Busy);
+        }
+        self.due(next);
+    }
+
+    pub(super) fn answer_requests(&mut self) {
+        let view = &self.acceptor.committed;
+        let outbox = &mut self.outbox;
+        let version = view.version;
+        self.requests.retain(|request| {
+            let over = match request.target {
+                Target::Node(node) => {
+                    let row = view.node(node);
+                    row.state != NodeState::Up || row.incarnation != request.incarnation
+                }
+                Target::Host(host) => {
+                    let row = view.host(host);
+                    row.state != HostState::Member || row.incarnation != request.incarnation
+                }
+            };
+            if over {
+                outbox.say(request.road, Word::FenceReply { target: request.target, version });
+            }
+            !over
+        });
+    }
+
+    /// An order came. Refused below our promise, without a living membership lease, and about our own host (SAFETY F1,
+    /// F5); its validity counts from the heartbeat that it answers.
+    pub(super) fn on_order(&mut self, now: Instant, from: HostId, order: &Order) {
+        let own = from == self.me;
+        let ballot = if own { self.proposer.ballot } else { self.follower.leader };
+        let about_us = order.target == Target::Host(self.me);
+        let sent = if own { Some(now) } else { self.follower.sent(order.answers) };
+        let lives = order.ballot == ballot && order.ballot >= self.acceptor.promised && order.ballot.host == from;
+        if !lives || about_us || self.condemned || !self.holds_membership(now) {
+            return self.count(Counter::OrdersRefused);
+        }
+        let valid_until = sent.map_or(Instant::ZERO, |sent| sent + Self::span(self.timing.order_ms));
+        let config = self.config();
+        let reply = self.executor.take(now, config, &self.local, order, valid_until, &mut self.outbox);
+        if let Reply::Now(verdict) = reply {
+            if verdict == Verdict::Unknown {
+                self.count(Counter::OrdersRefused);
+            }
+            let answer = Message::OrderAnswer { ballot: order.ballot, attempt: order.attempt, verdict };
+            self.outbox.send(from, answer);
+        }
+    }
+}
+
+/// To every open session but the node's own.
+fn broadcast(sessions: &crate::sessions::Sessions, outbox: &mut crate::outbox::Outbox, about: NodeId, word: Word) {
+    for road in sessions.open_roads() {
+        if sessions.get(road).node != about {
+            outbox.say(road, word);
+        }
+    }
+}

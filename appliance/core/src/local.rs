@@ -1,0 +1,331 @@
+//! This host: its guard, its clock, and how its own nodes are.
+//!
+//! Owns what only this appliance can see. Decides nothing: it fills the heartbeat's table of local nodes, which the leader
+//! judges. The guard's reports are complete each time, so the newest one counts. Rules: SAFETY C3, C5, E2, E4, E5, E8.
+
+use crate::config::Config;
+use crate::id::{BootId, HostId, Incarnation, NodeId};
+use crate::io::MonitorEvent;
+use crate::limits::LOCAL_NODES_MAX;
+use crate::outbox::Outbox;
+use crate::state::{NodeRow, State};
+use crate::time::{Duration, Instant};
+use crate::wire::guard::{Message, RunReport, RunState};
+use crate::wire::message::{Health, LocalNode};
+use crate::wire::node::NodeState;
+use heapless::Vec;
+
+/// The first pause between two orders to start the same node; doubles.
+const START_PAUSE: Duration = Duration::from_millis(500);
+/// The longest.
+const START_PAUSE_MAX: Duration = Duration::from_millis(8000);
+
+/// What is known of one local node beside the guard's report.
+#[derive(Clone, Copy, Debug)]
+struct Guest {
+    report: RunReport,
+    /// The incarnation whose session is open, and the run whose channel it came on; zero: none.
+    incarnation: Incarnation,
+    bound: u32,
+    /// It began after a RESET within its run.
+    after_reset: bool,
+    /// A RESET was seen in the present run since the session of `incarnation` began.
+    reset: bool,
+    last_beat: Instant,
+    /// The stamp of its newest BEAT.
+    stamp: u64,
+    /// The run that panicked.
+    panicked: u32,
+    gasped: Incarnation,
+    left: Incarnation,
+    start_at: Instant,
+    start_pause: Duration,
+}
+
+impl Guest {
+    const NONE: Self = Self {
+        report: RunReport {
+            node: NodeId::NONE,
+            boot: 0,
+            state: RunState::None,
+            counter: 0,
+            gone_through: 0,
+            disks_qualify: false,
+            status: 0,
+        },
+        incarnation: 0,
+        bound: 0,
+        after_reset: false,
+        reset: false,
+        last_beat: Instant::ZERO,
+        stamp: 0,
+        panicked: 0,
+        gasped: 0,
+        left: 0,
+        start_at: Instant::ZERO,
+        start_pause: Duration::ZERO,
+    };
+}
+
+/// The host, seen from inside its appliance.
+#[derive(Debug)]
+pub struct Local {
+    slots: Vec<NodeId, LOCAL_NODES_MAX>,
+    guests: [Guest; LOCAL_NODES_MAX],
+    /// The host's boot; zero: no guard has spoken.
+    pub boot: BootId,
+    /// The newest stamp of the guard's clock.
+    pub clock: u64,
+    /// Guard's clock less ours, at the newest stamp; grows by a jump when we were stopped.
+    offset: Option<i64>,
+}
+
+impl Local {
+    /// Knows nothing; all zero.
+    pub const EMPTY: Self =
+        Self { slots: Vec::new(), guests: [Guest::NONE; LOCAL_NODES_MAX], boot: 0, clock: 0, offset: None };
+
+    /// Takes the host's nodes from the configuration.
+    pub fn start(&mut self, config: &Config, me: HostId) {
+        self.slots = config.local_nodes(me);
+    }
+
+    /// The node in a slot.
+    #[must_use]
+    pub fn node(&self, slot: u8) -> NodeId {
+        self.slots.get(usize::from(slot)).copied().unwrap_or(NodeId::NONE)
+    }
+
+    /// The slot of a node.
+    #[must_use]
+    pub fn slot(&self, node: NodeId) -> Option<u8> {
+        self.slots.iter().position(|&n| n == node && node.is_some()).and_then(|at| u8::try_from(at).ok())
+    }
+
+    /// The guard's newest report about a node.
+    #[must_use]
+    pub fn report(&self, node: NodeId) -> Option<&RunReport> {
+        let slot = self.slot(node)?;
+        Some(&self.guests.get(usize::from(slot))?.report).filter(|report| report.node == node)
+    }
+
+    /// The guard told its clock. Whether we were stopped meanwhile: the host's clock went on by more than `gap` beyond ours
+    /// (SAFETY C5). A stamp that was only late makes the offset smaller, never larger.
+    pub fn take_stamp(&mut self, now: Instant, boot: BootId, clock: u64, gap: Duration) -> bool {
+        self.boot = boot;
+        self.clock = self.clock.max(clock);
+        let micros = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let offset = micros(clock).saturating_sub(micros(now.as_micros()));
+        let Some(before) = self.offset.replace(offset) else { return false };
+        if offset.saturating_sub(before) > micros(gap.as_micros()) {
+            return true;
+        }
+        // A late stamp lowers the reference only slowly, so that the next punctual one is no jump.
+        self.offset = Some(offset.max(before.saturating_sub(1000)));
+        false
+    }
+
+    /// The guard reported a node's VM. Whether that is news.
+    pub fn take_report(&mut self, report: &RunReport, outbox: &mut Outbox) -> bool {
+        let Some(slot) = self.slot(report.node) else { return false };
+        let guest = &mut self.guests[usize::from(slot)];
+        self.boot = report.boot;
+        if report.state == RunState::Starting {
+            outbox.guard(Message::Ack { node: report.node, counter: report.counter });
+        }
+        let news = guest.report != *report;
+        if guest.report.counter != report.counter || guest.report.boot != report.boot {
+            let (start_at, start_pause) = (guest.start_at, guest.start_pause);
+            *guest = Guest { start_at, start_pause, ..Guest::NONE };
+        }
+        guest.report = *report;
+        news
+    }
+
+    /// A node's monitor said something. Whether that is news.
+    pub fn take_monitor(&mut self, slot: u8, event: MonitorEvent) -> bool {
+        let Some(guest) = self.guests.get_mut(usize::from(slot)) else { return false };
+        match event {
+            MonitorEvent::Panicked => guest.panicked = guest.report.counter,
+            MonitorEvent::Reset => guest.reset = true,
+            MonitorEvent::Connected | MonitorEvent::Shutdown => return false,
+        }
+        true
+    }
+
+    /// A session of a node opened on its channel: the incarnation is bound to the run whose channel this is (SAFETY E2).
+    pub fn bind(&mut self, now: Instant, slot: u8, incarnation: Incarnation) {
+        let Some(guest) = self.guests.get_mut(usize::from(slot)) else { return };
+        if guest.incarnation != incarnation {
+            guest.after_reset = guest.reset;
+            guest.reset = false;
+            guest.incarnation = incarnation;
+        }
+        guest.bound = guest.report.counter;
+        guest.left = 0;
+        guest.last_beat = now;
+    }
+
+    /// A node's session beat.
+    pub fn beat(&mut self, now: Instant, slot: u8, stamp: u64) {
+        if let Some(guest) = self.guests.get_mut(usize::from(slot)) {
+            guest.last_beat = now;
+            guest.stamp = guest.stamp.max(stamp);
+        }
+    }
+
+    /// A node said that it leaves, or that it is dying.
+    pub fn farewell(&mut self, slot: u8, in_peace: bool) {
+        if let Some(guest) = self.guests.get_mut(usize::from(slot)) {
+            let farewell = if in_peace { &mut guest.left } else { &mut guest.gasped };
+            *farewell = guest.incarnation;
+        }
+    }
+
+    /// It was we who were deaf: silence counts anew from now.
+    pub fn forgive(&mut self, now: Instant) {
+        for guest in &mut self.guests {
+            guest.last_beat = guest.last_beat.max(now);
+        }
+    }
+
+    /// The newest stamps of all nodes, for leases.
+    #[must_use]
+    pub fn stamps(&self) -> [(Incarnation, u64); LOCAL_NODES_MAX] {
+        self.guests.map(|guest| (guest.incarnation, guest.stamp))
+    }
+
+    /// The heartbeat's table. `since`: when we were admitted; nobody is silent before he had time to find us.
+    #[must_use]
+    pub fn table(&self, now: Instant, view: &State, since: Instant, dead: Duration) -> [LocalNode; LOCAL_NODES_MAX] {
+        let mut table = [LocalNode::NONE; LOCAL_NODES_MAX];
+        for ((entry, guest), &node) in table.iter_mut().zip(&self.guests).zip(&self.slots) {
+            *entry = describe(now, node, guest, view.node(node), since, dead);
+        }
+        table
+    }
+
+    /// When the next node falls silent, if nothing comes.
+    #[must_use]
+    pub fn silent_at(&self, dead: Duration) -> Instant {
+        let bound = self.guests.iter().filter(|guest| guest.incarnation != 0);
+        bound.map(|guest| guest.last_beat + dead).min().unwrap_or(Instant::FAR)
+    }
+
+    /// Has the guard start the nodes that are to run and provably do not: never run, exited, or Confirmed down in the very
+    /// run that is still there. Only an admitted appliance calls this (SAFETY E4); `busy` nodes have an order out (F2).
+    pub fn start_nodes(
+        &mut self,
+        now: Instant,
+        config: &Config,
+        view: &State,
+        busy: impl Fn(NodeId) -> bool,
+        outbox: &mut Outbox,
+    ) -> Instant {
+        let mut next = Instant::FAR;
+        for (guest, &node) in self.guests.iter_mut().zip(&self.slots) {
+            let wanted = config.node(node).is_some_and(|node| node.start);
+            if !wanted || guest.report.node != node || busy(node) || !may_start(guest, view.node(node)) {
+                continue;
+            }
+            if now >= guest.start_at {
+                outbox.guard(Message::Start { node, after: guest.report.counter });
+                guest.start_pause = (guest.start_pause + guest.start_pause).max(START_PAUSE).min(START_PAUSE_MAX);
+                guest.start_at = now + guest.start_pause;
+            }
+            next = next.min(guest.start_at);
+        }
+        next
+    }
+
+    /// Ends all VMs of this host: it is condemned (SAFETY F5). Whether none is left.
+    pub fn kill_all(&self, outbox: &mut Outbox) -> bool {
+        let mut none_left = true;
+        for guest in &self.guests {
+            let report = &guest.report;
+            if report.node.is_some() && report.gone_through < report.counter {
+                none_left = false;
+                outbox.guard(Message::Kill { node: report.node, counter: report.counter });
+            }
+        }
+        none_left
+    }
+
+    /// A node lives: its next start need not wait.
+    pub fn calm(&mut self, slot: u8) {
+        if let Some(guest) = self.guests.get_mut(usize::from(slot)) {
+            guest.start_pause = Duration::ZERO;
+        }
+    }
+}
+
+fn may_start(guest: &Guest, row: &NodeRow) -> bool {
+    let report = &guest.report;
+    let gone = matches!(report.state, RunState::None | RunState::Exited);
+    let fenced_here = row.run.boot == report.boot && row.run.counter == report.counter;
+    match row.state {
+        NodeState::Unknown => gone,
+        NodeState::Down => gone || fenced_here && guest.incarnation_is_over(row),
+        NodeState::Up | NodeState::Condemned | NodeState::Left => false,
+    }
+}
+
+impl Guest {
+    /// No incarnation but the one that was Confirmed spoke in the present run.
+    const fn incarnation_is_over(&self, row: &NodeRow) -> bool {
+        self.incarnation == 0 || self.incarnation == row.dead
+    }
+}
+
+fn describe(now: Instant, node: NodeId, guest: &Guest, row: &NodeRow, since: Instant, dead: Duration) -> LocalNode {
+    let report = &guest.report;
+    let here = row.may_write() && row.run.boot == report.boot && row.run.counter == report.counter;
+    let lost = guest.incarnation == 0 && here;
+    let (incarnation, bound) = if lost { (row.incarnation, row.run.counter) } else { (guest.incarnation, guest.bound) };
+    let silent = now.since(guest.last_beat.max(since)) >= dead;
+    let health = if guest.panicked != 0 && guest.panicked == report.counter {
+        Health::Panicked
+    } else if incarnation == 0 {
+        Health::Idle
+    } else if guest.left == incarnation {
+        Health::Left
+    } else if guest.gasped == incarnation {
+        Health::Gasped
+    } else if silent {
+        Health::Silent
+    } else if lost {
+        Health::Idle
+    } else {
+        Health::Live
+    };
+    LocalNode {
+        node,
+        health,
+        disks_qualify: report.disks_qualify,
+        after_reset: guest.after_reset,
+        counter: report.counter,
+        gone_through: report.gone_through,
+        bound,
+        incarnation,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_late_stamp_is_no_stop_and_a_stop_is_one() {
+        let mut local = Local::EMPTY;
+        let gap = Duration::from_millis(500);
+        let at = |millis: u64| Instant::from_micros(millis * 1000);
+        let mut stamp = |now: u64, clock: u64| local.take_stamp(at(now), 1, clock * 1000, gap);
+        assert!(!stamp(0, 1000));
+        assert!(!stamp(200, 1200));
+        assert!(!stamp(1100, 1400), "700 ms late");
+        assert!(!stamp(1101, 2100), "punctual again");
+        assert!(!stamp(1301, 2300));
+        assert!(stamp(1501, 3100), "our clock stood still for 600 ms");
+        assert!(!stamp(1701, 3300));
+    }
+}
