@@ -1,1 +1,5 @@
-//! To be written.
+//! What the tests of the whole house share.
+//!
+//! Owns no test itself; those are in the folder beside this one. Must never be used by the product.
+
+pub mod source;

@@ -3,6 +3,8 @@
 //! Owns the command line and the exit status: 0 when the answer is good, 1 when it is not, 2 when the question was not
 //! understood. Must never panic on what a person typed, wrote in a file or got from a network.
 
+#![forbid(unsafe_code)]
+
 /// `println` that does not panic when the reader of a pipe has gone.
 macro_rules! say {
     ($($words:tt)*) => {{

@@ -21,10 +21,6 @@ pub struct Relation {
 /// what a person wrote, so that the two cannot drift apart.
 #[must_use]
 pub const fn relations(t: &Timing) -> Option<Relation> {
-    // Widening only: sums of configured times must not wrap.
-    const fn wide(ms: u32) -> u64 {
-        ms as u64
-    }
     macro_rules! relation {
         ($field:ident, $holds:expr, $rule:literal) => {
             if !$holds {
@@ -90,6 +86,11 @@ pub const fn relations(t: &Timing) -> Option<Relation> {
         "node_dead_ms < node_lease_ms must hold, or a node resets itself before it is accused"
     );
     None
+}
+
+/// Sums of configured times must not wrap.
+const fn wide(ms: u32) -> u64 {
+    ms as u64
 }
 
 pub(super) fn times(timing: &Timing) -> Checked {
