@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,17 +13,21 @@ use std::time::{Duration, Instant};
 use palisade_core::board;
 use palisade_core::fencing::Class;
 use palisade_core::id::{Ballot, HostId, Incarnation, NodeId};
-use palisade_core::limits::FRAME_MAX;
+use palisade_core::limits::{FRAME_MAX, PORT_VSOCK};
 use palisade_core::status::{HostEntry, HostState};
 use palisade_core::wire::frame::Reader;
-use palisade_core::wire::node::{Gasp, Message, NodeEvent, NodeState, Refusal, Section, ViewNode};
-use palisade_images::{House, node};
+use palisade_core::wire::node::{Gasp, Message, NodeEvent, NodeState, Refusal, Section, Target, ViewNode};
+use palisade_images::{House, node, setup};
 use palisade_qemu::process::Child;
 use palisade_qemu::rundir::RunDir;
 
 const NODE: NodeId = NodeId::new(2);
 const HOST: HostId = HostId::new(1);
 const BEAT_MS: u32 = 100;
+/// The appliance of these tests is the host itself: what a guest sends to this CID comes out of a Unix socket.
+const HOST_CID: u32 = 2;
+/// Where a node takes commands.
+const PORT_COMMANDS: u32 = 7650;
 /// Ten times what it takes on a quiet machine.
 const BOOT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(20);
@@ -38,14 +42,20 @@ struct Vm {
     bytes: Vec<u8>,
     session: u32,
     sequence: u32,
-    // Last, so that the sockets are closed before the process is ended.
+    // Last, so that the sockets are closed before the processes are ended.
     _qemu: Child,
+    _vsock: Option<Child>,
 }
 
 impl Vm {
     fn boot(name: &str) -> Self {
+        Self::boot_with(name, false)
+    }
+
+    fn boot_with(name: &str, has_vsock: bool) -> Self {
         let image = node::build(&House::here()).unwrap_or_else(|error| panic!("{error}"));
         let run = RunDir::new(name).unwrap();
+        let vsock = has_vsock.then(|| start_vsock(run.path()));
         let at = |name: &str| run.path().join(name).display().to_string();
         let listening = |id: &str| format!("socket,id={id},path={},server=on,wait=off", at(id));
         let mut command = Command::new("qemu-system-x86_64");
@@ -58,13 +68,19 @@ impl Vm {
             .arg("-initrd")
             .arg(&image.initrd)
             .arg("-append")
-            .arg(format!("console=ttyS0 quiet panic=0 palisade.node={}", NODE.get()))
+            .arg(format!("console=ttyS0 quiet panic=0 palisade.node={} palisade.appliance_cid={HOST_CID}", NODE.get()))
             .args(["-chardev", &format!("{},logfile={}", listening("console"), at("serial.log"))])
             .args(["-serial", "chardev:console", "-chardev", &listening("channel")])
             .args(["-device", &format!("virtio-serial-pci,id=bus,max_ports=1,addr={:#x}", board::NODE_CHANNEL_SLOT)])
             .args(["-device", "virtconsole,bus=bus.0,chardev=channel"])
             .args(["-chardev", &listening("monitor"), "-mon", "chardev=monitor,mode=control"])
             .stdin(Stdio::null());
+        if has_vsock {
+            command
+                .args(["-object", "memory-backend-memfd,id=ram,size=192M,share=on", "-machine", "memory-backend=ram"])
+                .args(["-chardev", &format!("socket,id=vsock,path={}", at("vhost"))])
+                .args(["-device", "vhost-user-vsock-pci,chardev=vsock"]);
+        }
         let qemu =
             Child::spawn(&mut command).unwrap_or_else(|error| panic!("{error}; apt-get install --yes qemu-system-x86"));
         let connect = |name: &str| connect(&run.path().join(name));
@@ -83,6 +99,7 @@ impl Vm {
             sequence: 0,
             run,
             _qemu: qemu,
+            _vsock: vsock,
         };
         vm.ask_monitor("qmp_capabilities");
         vm
@@ -198,6 +215,55 @@ impl Vm {
     }
 }
 
+/// The other end of the guest's vsock device.
+fn start_vsock(run: &Path) -> Child {
+    let program = setup::cargo_install(&House::here(), "vhost-device-vsock", "0.3.0").unwrap_or_else(|e| panic!("{e}"));
+    let vm = format!("guest-cid=4,uds-path={0}/vsock,socket={0}/vhost,groups=palisade", run.display());
+    let child = Child::spawn(Command::new(program).args(["--vm", &vm]).stdin(Stdio::null())).unwrap();
+    let end = Instant::now() + SOON;
+    while !run.join("vhost").exists() {
+        assert!(Instant::now() < end, "vhost-device-vsock does not listen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+/// Answers one request after the other, on one connection each, until `answer` has nothing to say.
+fn play_appliance(listener: &UnixListener, answer: impl Fn(Message) -> Option<(Message, Vec<u8>)>) {
+    for stream in listener.incoming() {
+        let (mut stream, mut reader, mut bytes) = (stream.unwrap(), Reader::new(), [0; 1024]);
+        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            let mut rest = &bytes[..count];
+            while let Some(frame) = reader.next(&mut rest) {
+                let Some((message, payload)) = answer(Message::parse(&frame).unwrap()) else { return };
+                let mut buffer = [0; FRAME_MAX];
+                stream.write_all(message.frame(0, 1, &payload).emit(&mut buffer)).unwrap();
+            }
+        }
+    }
+}
+
+/// Gives the node a command over vsock; the lines of its answer.
+fn command_over_vsock(run: &Path, words: &str) -> Vec<String> {
+    let mut stream = connect(&run.join("vsock"));
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    stream.write_all(format!("CONNECT {PORT_COMMANDS}\n").as_bytes()).unwrap();
+    let mut answer = BufReader::new(stream.try_clone().unwrap());
+    let mut line = String::new();
+    answer.read_line(&mut line).unwrap();
+    assert!(line.starts_with("OK "), "nobody listens in the guest: {line}");
+    stream.write_all(format!("{words}\n").as_bytes()).unwrap();
+    let mut lines = Vec::new();
+    for line in answer.lines().map(Result::unwrap) {
+        let is_last = line.starts_with("OK") || line.starts_with("ERR");
+        lines.push(line);
+        if is_last {
+            break;
+        }
+    }
+    lines
+}
+
 /// QEMU needs a moment until it listens.
 fn connect(path: &Path) -> UnixStream {
     let end = Instant::now() + SOON;
@@ -271,6 +337,37 @@ fn a_command_goes_over_the_channel_and_its_answer_comes_back() {
     vm.send(Message::Busy, &[]);
     vm.command("dance");
     vm.line("ERR unknown command `dance`");
+}
+
+#[test]
+fn requests_and_commands_go_over_vsock() {
+    let mut vm = Vm::boot_with("node-vsock", true);
+    let listener = UnixListener::bind(vm.run.path().join(format!("vsock_{PORT_VSOCK}"))).unwrap();
+    vm.hello(BOOT);
+    let appliance = std::thread::spawn(move || {
+        play_appliance(&listener, |message| match message {
+            Message::Status { section: Section::Hosts, first } => {
+                let mut payload = vec![0; HostEntry::BYTES];
+                let host = HostId::new(u8::try_from(first).unwrap() + 1);
+                HostEntry { host, state: HostState::Member, incarnation: 3, heard_ms: 4 }.emit(&mut payload);
+                Some((Message::StatusPart { section: Section::Hosts, first, count: 1, total: 2 }, payload))
+            }
+            Message::Status { section, first } => {
+                Some((Message::StatusPart { section, first, count: 0, total: 0 }, Vec::new()))
+            }
+            Message::Fence { target } if target == Target::Node(NodeId::new(3)) => {
+                Some((Message::FenceReply { target, version: 12 }, Vec::new()))
+            }
+            Message::Fence { .. } => Some((Message::Error { refusal: Refusal::BadRequest }, Vec::new())),
+            _ => None,
+        });
+    });
+    let lines = command_over_vsock(vm.run.path(), "status");
+    let host = |number| format!("STATUS_HOST host={number} state=member incarnation=0000000000000003 heard_ms=4");
+    assert_eq!(lines, [host(1), host(2), "OK status".to_owned()]);
+    assert_eq!(command_over_vsock(vm.run.path(), "fence node 3"), ["FENCE node=3 version=12", "OK fence node 3"]);
+    assert_eq!(command_over_vsock(vm.run.path(), "fence host 9"), ["ERR refused: bad-request"]);
+    assert!(!appliance.is_finished(), "the node said something else than requests");
 }
 
 #[test]
