@@ -153,7 +153,10 @@ fn parse_log(at: Duration, who: Who, line: &str) -> Event {
     let line = without_clock(line);
     let lower = line.to_lowercase();
     let has = |word: &str| lower.contains(word);
-    let kind = if has("confirmed") {
+    // The other writers talk about what appliances decided, or about themselves.
+    let kind = if !matches!(who, Who::Appliance(_)) {
+        Kind::Note
+    } else if has("confirmed") {
         Kind::Confirmed
     } else if has("condemned") {
         Kind::Condemned

@@ -37,7 +37,7 @@ pub struct Programme {
 pub struct Played {
     /// Every scene of every round.
     pub outcomes: Vec<Outcome>,
-    /// The last cluster, still running.
+    /// The last cluster, still running, in whatever state the last scene left it.
     pub cluster: Cluster,
 }
 
@@ -64,17 +64,19 @@ pub fn play(programme: &Programme, with: &Artefacts) -> Result<Played, String> {
     let mut factor = programme.factor;
     let mut outcomes = Vec::new();
     let mut cluster: Option<Cluster> = None;
+    let mut is_whole = false;
     for _ in 0..programme.rounds {
-        // Scene 1 is the first boot: a cluster of its own for each round in which it is wanted.
-        if programme.scenes.contains(&1) {
-            cluster = None;
-        }
         for number in &programme.scenes {
             let Some(scene) = scenes::by_number(*number) else { continue };
+            // Scene 1 is the first boot, and what a lost scene leaves is no ground for the next one.
+            if scene.number == 1 || !is_whole {
+                cluster = None;
+            }
             let mut outcome = on_cluster(scene, &mut cluster, programme, factor, with, &watch)?;
             let blames = cluster.as_ref().is_some_and(|cluster| outcome.blames_machine(&cluster.plan().timing));
             if let Some(slower) = stall::FACTORS.into_iter().find(|next| *next > factor)
                 && blames
+                && !stop::wanted()
             {
                 println!(
                     "The machine stood still for {} ms during this scene, more than its timing tolerates. From here on \
@@ -85,21 +87,14 @@ pub fn play(programme: &Programme, with: &Artefacts) -> Result<Played, String> {
                 cluster = None;
                 outcome = on_cluster(scene, &mut cluster, programme, factor, with, &watch)?;
             }
-            let is_lost = !outcome.held();
-            outcomes.push(outcome);
             if stop::wanted() {
                 return Err(stop::SENTENCE.to_owned());
             }
-            if is_lost {
-                // What is left of the cluster is no ground for the next scene.
-                cluster = None;
-            }
+            is_whole = outcome.held();
+            outcomes.push(outcome);
         }
     }
-    let cluster = match cluster {
-        Some(cluster) => cluster,
-        None => whole(programme, factor, with)?,
-    };
+    let cluster = cluster.ok_or("there was nothing to play")?;
     Ok(Played { outcomes, cluster })
 }
 

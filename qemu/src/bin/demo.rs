@@ -108,7 +108,7 @@ fn keep(cluster: &Cluster) {
     println!("\nThe cluster keeps running until Ctrl-C. Talk to it from another terminal:\n");
     for host in cluster.hosts() {
         let id = host.id();
-        println!("  cargo run --release -p palisade-ctl -- status {}", cluster.vsock(id).display());
+        println!("  cargo run --release -p palisade-ctl -- status --socket {}", cluster.vsock(id).display());
         if let Some(port) = cluster.bmc_port(id) {
             println!(
                 "  ipmitool -I lanplus -C 3 -H 127.0.0.1 -p {port} -U {BMC_USER} -P {BMC_PASSWORD} chassis power status"
