@@ -2,4 +2,6 @@
 //!
 //! Owns no test itself; those are in the folder beside this one. Must never be used by the product.
 
+pub mod runner;
 pub mod source;
+pub mod steps;

@@ -1,0 +1,159 @@
+//! Which steps `cargo verify` has, and in which order: cheap ones first, so that a small mistake is told early.
+//!
+//! Owns the list. It must never leave a test out: the files of the tests folder are read, not written down here, and one
+//! that nobody put into a group is taken for one that boots VMs.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// How `--only` calls it.
+    pub name: String,
+    /// What it does, for `--list`.
+    pub about: String,
+    /// How.
+    pub work: Work,
+    /// After this time it hangs.
+    pub timeout: Duration,
+}
+
+/// How a step is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Install what is missing, and build the images.
+    Prepare,
+    /// Run cargo with these arguments.
+    Cargo(Vec<String>),
+}
+
+/// Tests with such a name take long and are left out unless they are asked for.
+const LONG: &str = "long_";
+
+/// All steps for the repository at `root`.
+///
+/// # Errors
+/// The tests folder cannot be read.
+pub fn steps(root: &Path, long: bool) -> std::io::Result<Vec<Step>> {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let cargo = |name: &str, about: &str, line: &str, most: Duration| Step {
+        name: name.to_owned(),
+        about: about.to_owned(),
+        work: Work::Cargo(line.split_whitespace().map(str::to_owned).collect()),
+        timeout: most,
+    };
+    let test = |selection: &str, harness: &str| {
+        let skip = if long { String::new() } else { format!("--skip {LONG}") };
+        format!("test {selection} -- --include-ignored {skip} {harness}")
+    };
+    let mut steps = vec![
+        Step {
+            name: "prepare".to_owned(),
+            about: "install what is missing, build the images and the guard".to_owned(),
+            work: Work::Prepare,
+            timeout: minutes(25),
+        },
+        cargo("fmt", "the sources are formatted", "fmt --all --check", minutes(2)),
+        cargo("fmt-unikernel", "so is the unikernel", "fmt --manifest-path appliance/Cargo.toml --check", minutes(2)),
+        cargo("fmt-loader", "so is its loader", "fmt --manifest-path images/loader/Cargo.toml --check", minutes(2)),
+        cargo("tidy", "the house rules", &test("-p palisade-tests --test tidy", ""), minutes(10)),
+        cargo("clippy", "no warnings", "clippy --workspace --all-targets -- -D warnings", minutes(10)),
+        cargo(
+            "clippy-unikernel",
+            "no warnings in unikernel and loader",
+            "run --quiet --release -p palisade-images --bin image -- --lint",
+            minutes(10),
+        ),
+        cargo("unit", "unit tests of every crate", &test("--workspace --lib --bins", ""), minutes(10)),
+        cargo("doc", "examples in the documentation", "test --workspace --doc", minutes(5)),
+        cargo("ctl", "palisadectl as a person calls it", &test("-p palisade-ctl --test *", ""), minutes(5)),
+        cargo(
+            "guard",
+            "the guard with real processes",
+            &test("-p palisade-guard --test *", "--test-threads=1"),
+            minutes(10),
+        ),
+        cargo(
+            "reproducible",
+            "two builds in two folders give the same bytes",
+            "run --quiet --release -p palisade-images --bin image -- --reproducible",
+            minutes(15),
+        ),
+    ];
+    for file in test_files(root)? {
+        let about = first_sentence(&root.join("tests/tests").join(format!("{file}.rs")));
+        // VMs share two cores with their test: one at a time.
+        let line = test(&format!("-p palisade-tests --test {file}"), "--test-threads=1 --nocapture");
+        match file.as_str() {
+            "tidy" => {}
+            _ => steps.push(cargo(&file, &about, &line, minutes(20))),
+        }
+    }
+    Ok(steps)
+}
+
+/// The names of the files in the tests folder; those that boot VMs last.
+fn test_files(root: &Path) -> std::io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root.join("tests/tests"))? {
+        let path = entry?.path();
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        if path.extension().is_some_and(|end| end == "rs") {
+            names.extend(name);
+        }
+    }
+    names.sort_by_key(|name| (!name.starts_with("interop"), name.clone()));
+    Ok(names)
+}
+
+/// The first line of a file's own documentation.
+fn first_sentence(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().next().unwrap_or_default().trim_start_matches("//!").trim().trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn here(long: bool) -> Vec<Step> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("invariant: a crate lies in the workspace");
+        steps(root, long).expect("the tests folder is there")
+    }
+
+    #[test]
+    fn every_test_file_has_its_step() {
+        let steps = here(false);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        for entry in fs::read_dir(root.join("tests")).expect("the tests folder is there") {
+            let path = entry.expect("it can be read").path();
+            if path.extension().is_some_and(|end| end == "rs") {
+                let name = path.file_stem().expect("a file has a name").to_string_lossy().into_owned();
+                assert_eq!(steps.iter().filter(|step| step.name == name).count(), 1, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn long_tests_run_only_when_they_are_asked_for() {
+        let skips = |steps: &[Step]| {
+            let lines = steps.iter().filter_map(|step| match &step.work {
+                Work::Cargo(line) => Some(line.join(" ")),
+                Work::Prepare => None,
+            });
+            lines.filter(|line| line.contains("--skip long_")).count()
+        };
+        assert!(skips(&here(false)) > 5);
+        assert_eq!(skips(&here(true)), 0);
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let steps = here(false);
+        for (index, step) in steps.iter().enumerate() {
+            assert!(steps[..index].iter().all(|other| other.name != step.name), "{}", step.name);
+        }
+    }
+}
