@@ -291,19 +291,20 @@ impl Watch {
         self.snapshots.push(snapshot);
     }
 
-    /// The oldest stamp among the newest echoes of a quorum, the leader itself included (SAFETY A1).
+    /// The oldest stamp among the newest echoes of a quorum, the leader itself included (SAFETY A1). Sorts by insertion,
+    /// which needs no recursion; the leader asks once in a heartbeat, not once in an event.
     #[must_use]
     pub fn quorum_echo(&self, now: Instant, quorum: usize, voters: impl Iterator<Item = HostId>) -> Instant {
         let mut echoes = [Instant::ZERO; ID_SLOTS];
         let mut count = 0;
-        for (place, host) in echoes.iter_mut().zip(voters) {
-            let seen = &self.seen[host.index()];
-            *place = seen.echoed.unwrap_or(Instant::ZERO).min(now);
+        for host in voters.take(ID_SLOTS) {
+            let echo = self.seen[host.index()].echoed.unwrap_or(Instant::ZERO).min(now);
+            let at = echoes[..count].partition_point(|&other| other <= echo);
+            echoes.copy_within(at..count, at + 1);
+            echoes[at] = echo;
             count += 1;
         }
-        let echoes = &mut echoes[..count];
-        echoes.sort_unstable();
-        count.checked_sub(quorum).and_then(|at| echoes.get(at)).copied().unwrap_or(Instant::ZERO)
+        count.checked_sub(quorum).map_or(Instant::ZERO, |at| echoes[at])
     }
 
     /// What the leader's own leases may count from, now that a quorum echoed this stamp.

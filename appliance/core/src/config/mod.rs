@@ -194,7 +194,7 @@ pub struct Node {
     #[serde(default)]
     pub cid: u32,
     /// How it is fenced while its host lives: `qmp` and `guard`. When these run out its host is fenced.
-    #[serde(default)]
+    #[serde(default = "node_levels")]
     pub levels: Levels,
     /// Whether the appliance has the guard start it.
     #[serde(default = "yes")]
@@ -251,6 +251,16 @@ pub struct Ipmi {
 const fn yes() -> bool {
     true
 }
+/// The fast proof first; the guard where QMP hangs with the storage.
+fn node_levels() -> Levels {
+    let mut levels = Levels::new();
+    for device in [DEVICE_QMP, DEVICE_GUARD] {
+        let mut level = Level::new();
+        let _fits = level.push(Name::try_from(device).unwrap_or_default());
+        let _fits = levels.push(level);
+    }
+    levels
+}
 const fn ipmi_port() -> u16 {
     623
 }
@@ -305,12 +315,12 @@ impl Config {
     /// appliance VM their channel and monitor are (`board`).
     #[must_use]
     pub fn local_nodes(&self, host: HostId) -> Vec<NodeId, LOCAL_NODES_MAX> {
-        let mut slots = Vec::new();
-        let of_host = self.nodes.iter().filter(|node| node.host == host.get());
-        for node in of_host.take(LOCAL_NODES_MAX) {
-            let _ = slots.push(NodeId::new(node.id));
+        let mut slots: Vec<NodeId, LOCAL_NODES_MAX> = Vec::new();
+        for node in self.nodes.iter().filter(|node| node.host == host.get()) {
+            let id = NodeId::new(node.id);
+            let at = slots.iter().position(|&other| other > id).unwrap_or(slots.len());
+            let _fits = slots.insert(at, id);
         }
-        slots.sort_unstable();
         slots
     }
 

@@ -38,6 +38,7 @@ impl Engine {
         self.election.rest(now);
         self.proposer.begin(ballot, won_at);
         self.watch.begin(now);
+        self.quorum_echo = Instant::ZERO;
         self.harness.begin(now);
         self.keep_silence_of(now, old_leader);
         log::info!("leads under ballot {ballot}");
@@ -150,16 +151,8 @@ impl Engine {
             return;
         }
         self.look_at_own(now);
-        let echo = self.watch.quorum_echo(now, self.voters.quorum(), self.voters.all());
-        let lease_ends = echo.max(self.proposer.since) + leader_lease(self.promise());
-        if now >= lease_ends {
+        if !self.holds_lead(now) {
             return self.step_down(now, "no quorum answers");
-        }
-        self.due(lease_ends);
-        if self.proposer.established
-            && let Some(snapshot) = self.watch.renew(echo)
-        {
-            self.renew(&snapshot);
         }
         if self.proposer.in_flight {
             if now >= self.proposer.resend_at {
@@ -172,6 +165,25 @@ impl Engine {
             self.change_view(now, |facts, next| decide::decide(facts, next));
         }
         self.fence(now);
+    }
+
+    /// Whether the lead's lease runs: P after the quorum's stamp, less drift (SAFETY A1). The stamp is found once in a
+    /// heartbeat, and once more before the lead is given up.
+    fn holds_lead(&mut self, now: Instant) -> bool {
+        let lease = leader_lease(self.promise());
+        let ends = |echo: Instant| echo.max(self.proposer.since) + lease;
+        if now >= ends(self.quorum_echo) || self.lease_timer != self.watch.next_at {
+            self.lease_timer = self.watch.next_at;
+            self.quorum_echo = self.watch.quorum_echo(now, self.voters.quorum(), self.voters.all());
+            if self.proposer.established
+                && let Some(snapshot) = self.watch.renew(self.quorum_echo)
+            {
+                self.renew(&snapshot);
+            }
+        }
+        let ends = self.quorum_echo.max(self.proposer.since) + lease;
+        self.due(ends);
+        now < ends
     }
 
     /// The leader's heartbeat to itself, and its look around once in a period.

@@ -107,6 +107,9 @@ pub struct Engine {
     guard_reader: crate::wire::frame::Reader,
     node_timer: Instant,
     harness_timer: Instant,
+    /// The stamp that a quorum echoed, and for which period it was found.
+    quorum_echo: Instant,
+    lease_timer: Instant,
     datagram: [u8; DATAGRAM_MAX],
     frame: [u8; FRAME_MAX],
 }
@@ -158,6 +161,8 @@ impl Engine {
             guard_reader: crate::wire::frame::Reader::new(),
             node_timer: Instant::ZERO,
             harness_timer: Instant::ZERO,
+            quorum_echo: Instant::ZERO,
+            lease_timer: Instant::ZERO,
             datagram: [0; DATAGRAM_MAX],
             frame: [0; FRAME_MAX],
         }
