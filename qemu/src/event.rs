@@ -150,28 +150,29 @@ fn parse_node(at: Duration, who: Who, line: &str) -> Option<Event> {
 }
 
 fn parse_log(at: Duration, who: Who, line: &str) -> Event {
-    let line = without_clock(line);
-    let lower = line.to_lowercase();
+    let message = without_head(line);
+    let lower = message.to_lowercase();
     let has = |word: &str| lower.contains(word);
+    let says = |word: &str| message.starts_with(word);
     // The other writers talk about what appliances decided, or about themselves.
     let kind = if !matches!(who, Who::Appliance(_)) {
         Kind::Note
-    } else if has("confirmed") {
+    } else if has(" is down: ") {
         Kind::Confirmed
-    } else if has("condemned") {
+    } else if has(" is condemned") {
         Kind::Condemned
-    } else if has("admitted") {
+    } else if says("admitted as ") {
         Kind::Admitted
-    } else if has("elected") {
+    } else if says("leads under ") {
         Kind::Leader
-    } else if has("committed") {
+    } else if says("view ") && has(" committed") {
         Kind::View
-    } else if lower.split_whitespace().any(|word| word.trim_end_matches(':') == "order") {
+    } else if says("order ") {
         Kind::Order
     } else {
         Kind::Note
     };
-    let mut event = Event::new(at, who, kind, line);
+    let mut event = Event::new(at, who, kind, message);
     event.node = number_after(&lower, "node ");
     event.host = number_after(&lower, "host ");
     event.version = u64::from(number_after_wide(&lower, "view "));
@@ -181,10 +182,17 @@ fn parse_log(at: Duration, who: Who, line: &str) -> Event {
     event
 }
 
-/// The line without the clock in brackets that its writer puts in front.
-fn without_clock(line: &str) -> &str {
-    let rest = line.strip_prefix('[').and_then(|rest| rest.split_once(']'));
-    rest.map_or(line, |(_, rest)| rest.trim_start())
+/// The line without what its writer puts in front: the clock in brackets, the level, the module.
+fn without_head(line: &str) -> &str {
+    let Some((_, rest)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) else { return line };
+    let rest = rest.trim_start();
+    let is_level = |word: &str| ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"].contains(&word);
+    match rest.split_once(' ') {
+        Some((level, rest)) if is_level(level) => {
+            rest.split_once(": ").map_or(rest, |(_, message)| message).trim_start()
+        }
+        _ => rest,
+    }
 }
 
 /// The number that follows the first appearance of `word`; zero if there is none.
@@ -222,14 +230,23 @@ mod tests {
     #[test]
     fn log_lines_are_understood_by_their_words() {
         assert_eq!(read(Who::Guard(1), "[12.000001] guard: started").text, "guard: started");
-        let event = read(Who::Appliance(2), "node 2 confirmed vm-stopped by host 3");
-        assert_eq!((event.kind, event.node, event.host), (Kind::Confirmed, 2, 3));
-        assert_eq!(event.class, "vm-stopped");
-        assert_eq!(read(Who::Appliance(1), "leader: elected ballot 1.1").kind, Kind::Leader);
-        let event = read(Who::Appliance(1), "view 5 committed");
+        let line = |message: &str| format!("[   12.000345] WARN  palisade_core::engine::node: {message}");
+        let event = read(Who::Appliance(2), &line("node 2 is down: vm-stopped"));
+        assert_eq!((event.kind, event.node, event.class.as_str()), (Kind::Confirmed, 2, "vm-stopped"));
+        assert_eq!(event.text, "node 2 is down: vm-stopped");
+        let event = read(Who::Appliance(1), &line("view 5 committed under ballot 1.2"));
         assert_eq!((event.kind, event.version), (Kind::View, 5));
-        let event = read(Who::Appliance(1), "host 3 condemned: silent");
+        let event = read(Who::Appliance(1), &line("host 3 is condemned: silent"));
         assert_eq!((event.kind, event.host, event.node), (Kind::Condemned, 3, 0));
-        assert_eq!(read(Who::Appliance(1), "something in some order or other").kind, Kind::Order);
+        for (message, kind) in [
+            ("leads under ballot 1.1", Kind::Leader),
+            ("admitted as incarnation 12ab", Kind::Admitted),
+            ("order Off node 2 with qmp by host 2", Kind::Order),
+            ("host 2 answers Confirmed(VmStopped) about node 2", Kind::Note),
+            ("something in some order or other", Kind::Note),
+        ] {
+            assert_eq!(read(Who::Appliance(1), &line(message)).kind, kind, "{message}");
+            assert_eq!(read(Who::Guard(1), &line(message)).kind, Kind::Note, "{message}");
+        }
     }
 }

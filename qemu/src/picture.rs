@@ -198,7 +198,7 @@ fn label(event: &Event) -> String {
         Kind::NodeUp => format!("node {} up", event.node),
         Kind::NodeSuspect => format!("node {} suspect", event.node),
         Kind::Session => "session".to_owned(),
-        _ => event.text.rsplit_once("palisade: ").map_or(event.text.clone(), |(_, rest)| rest.to_owned()),
+        _ => event.text.clone(),
     };
     if text.chars().count() > 60 { text.chars().take(59).chain(['…']).collect() } else { text }
 }

@@ -152,7 +152,8 @@ fn after_every_scene(events: &[Event], measures: &Measures, allocations: &Result
             return Err(format!("{} was told of two deaths of node {}", other.who, other.node));
         }
     }
-    let epitaph = |event: &&Event| matches!(event.who, Who::Appliance(_) | Who::Guard(_)) && event.text.contains("fail-stop");
+    let epitaph =
+        |event: &&Event| matches!(event.who, Who::Appliance(_) | Who::Guard(_)) && event.text.contains("fail-stop");
     if let Some(event) = events.iter().find(epitaph) {
         return Err(format!("the {} stopped itself: {}", event.who, event.text));
     }
