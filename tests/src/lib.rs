@@ -3,5 +3,6 @@
 //! Owns no test itself; those are in the folder beside this one. Must never be used by the product.
 
 pub mod runner;
+pub mod sim;
 pub mod source;
 pub mod steps;

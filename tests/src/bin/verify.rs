@@ -112,8 +112,7 @@ fn choose(root: &Path, wish: &Wish) -> Result<Vec<Step>, String> {
     if wish.only.is_empty() {
         return Ok(all);
     }
-    let alone =
-        ["fmt", "fmt-unikernel", "fmt-loader", "tidy", "clippy", "clippy-unikernel", "unit", "doc", "reproducible"];
+    let alone = ["fmt", "fmt-unikernel", "tidy", "clippy", "clippy-unikernel", "unit", "doc", "reproducible"];
     let needs_images = wish.only.iter().any(|name| !alone.contains(&name.as_str()));
     Ok(all
         .into_iter()
@@ -125,7 +124,7 @@ fn take(root: &Path, step: &Step) -> Counts {
     let begun = Instant::now();
     let (ended, output) = match &step.work {
         Work::Prepare => (prepare_all(), String::new()),
-        Work::Cargo(line) => run_cargo(root, step, line),
+        Work::Run(program, line) => run_program(root, step, program, line),
     };
     let counts = runner::count(&output, ended.is_ok());
     let took = begun.elapsed().as_secs_f64();
@@ -162,19 +161,19 @@ fn cargo() -> PathBuf {
     std::env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
 }
 
-fn run_cargo(root: &Path, step: &Step, line: &[String]) -> (Result<(), String>, String) {
+fn run_program(root: &Path, step: &Step, program: &str, line: &[String]) -> (Result<(), String>, String) {
     let folder = root.join("target/verify");
     let log = folder.join(format!("{}.log", step.name));
-    let mut command = Command::new(cargo());
+    let mut command = if program == "cargo" { Command::new(cargo()) } else { Command::new(program) };
     command.args(line).current_dir(root).env("CARGO_TERM_COLOR", "never").env_remove("RUST_BACKTRACE");
     let ended = fs::create_dir_all(&folder).and_then(|()| runner::run(&mut command, &log, step.timeout));
     let output = fs::read(&log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let result = match ended {
         Ok(Ended::Exited(status)) if status.success() => Ok(()),
-        Ok(Ended::Exited(status)) => Err(format!("`cargo {}` ended with {status}", line.join(" "))),
+        Ok(Ended::Exited(status)) => Err(format!("`{program} {}` ended with {status}", line.join(" "))),
         Ok(Ended::TooLong) => Err(format!("it was ended after {} s", step.timeout.as_secs())),
         Ok(Ended::Interrupted) => Err(stop::SENTENCE.to_owned()),
-        Err(error) => Err(format!("cargo cannot be run: {error}")),
+        Err(error) => Err(format!("{program} cannot be run: {error}")),
     };
     (result, output)
 }
