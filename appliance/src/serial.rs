@@ -1,91 +1,116 @@
-//! The serial port, for what must be said before the log works and when it no longer does.
+//! The serial port, COM1: text for whoever follows the VM's serial file.
 //!
-//! Owns the port while booting and while dying. It must never wait for a reader without a bound: a line that does not
-//! fit is cut.
+//! Owns the port. Two ways lead here. The log's sink asks `room` and writes no more than that; it never waits. What must
+//! be said while booting or dying goes through `say`, which waits for the port, but only so long: a line that does not
+//! get out is cut. Input is switched off: a byte that comes in would only make the kernel work.
 
 use core::fmt::{self, Write};
 
-use x86_64::instructions::port::Port;
+use palisade_core::board;
 
-/// COM1.
-const PORT: u16 = 0x3f8;
-/// Line status register: the transmit holding register is empty.
-const TRANSMIT_EMPTY: u8 = 1 << 5;
-/// Reads of the line status before a byte is given up. A file takes a byte at once; an unread socket never does.
-const TRIES_PER_BYTE: u32 = 2_000;
-/// Longest line in bytes, so that last words end soon.
+use crate::port;
+
+/// Line status: the transmitter can take bytes.
+const READY: u8 = 1 << 5;
+/// Bytes that a 16550's FIFO takes at once when it is ready.
+const FIFO: usize = 16;
+/// FIFOs on, both emptied.
+const FIFO_ON: u8 = 0b111;
+/// Reads of the line status before a byte is given up, in `say`: some milliseconds. A file takes a byte at once.
+const TRIES: u32 = 2_000;
+/// Longest line of `say`, bytes, so that last words end soon.
 const LINE_MAX: usize = 400;
 
-/// QEMU's `isa-debug-exit`: the exit code is `value * 2 + 1`.
-const EXIT_PORT: u16 = 0xf4;
-
-/// How the machine ends. Without the exit device QEMU keeps running, halted.
+/// How the machine ends, as `board` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// QEMU's exit code 1.
-    Fault,
-    /// QEMU's exit code 3.
-    Clean,
+    /// Panic, allocation after the seal, corrupt ring.
+    FailStop,
+    /// A configuration or a machine that we cannot run with.
+    Refused,
 }
 
-/// A writer that gives up instead of waiting.
-pub struct Serial {
+impl Exit {
+    /// QEMU exits with `2 * value + 1`.
+    const fn value(self) -> u32 {
+        match self {
+            Self::FailStop => 0,
+            Self::Refused => 2,
+        }
+    }
+
+    const fn status(self) -> i32 {
+        match self {
+            Self::FailStop => board::EXIT_FAIL_STOP,
+            Self::Refused => board::EXIT_REFUSED,
+        }
+    }
+}
+
+const _: () = assert!(Exit::FailStop.value() as i32 * 2 + 1 == Exit::FailStop.status());
+const _: () = assert!(Exit::Refused.value() as i32 * 2 + 1 == Exit::Refused.status());
+
+/// Switches input interrupts off and the FIFO on.
+pub fn start() {
+    port::SERIAL_INTERRUPTS.write(0);
+    port::SERIAL_FIFO.write(FIFO_ON);
+}
+
+/// How many bytes can be written now without waiting.
+pub fn room() -> usize {
+    if port::SERIAL_STATUS.read() & READY == 0 { 0 } else { FIFO }
+}
+
+/// Writes bytes for which there is room.
+pub fn put(bytes: &[u8]) {
+    for byte in bytes {
+        port::SERIAL_DATA.write(*byte);
+    }
+}
+
+/// Says one line, cut if it is long or if nobody takes it.
+pub fn say(words: fmt::Arguments<'_>) {
+    let mut line = Line { room: LINE_MAX };
+    // A cut line is the best that can be done here.
+    let _ = line.write_fmt(words);
+    let _ = put_patiently(b'\n');
+}
+
+struct Line {
     room: usize,
 }
 
-impl Serial {
-    pub fn new() -> Self {
-        Self { room: LINE_MAX }
-    }
-
-    /// One line, cut at `LINE_MAX` bytes.
-    pub fn line(&mut self, words: fmt::Arguments<'_>) {
-        self.room = LINE_MAX;
-        // A cut line is the best that can be done here.
-        let _ = self.write_fmt(words);
-        let _ = Self::put(b'\n');
-    }
-
-    fn put(byte: u8) -> fmt::Result {
-        for _ in 0..TRIES_PER_BYTE {
-            let mut status = Port::<u8>::new(PORT + 5);
-            // SAFETY: reading COM1's line status has no side effect on memory.
-            let ready = unsafe { status.read() };
-            if ready & TRANSMIT_EMPTY != 0 {
-                let mut data = Port::<u8>::new(PORT);
-                // SAFETY: writing COM1's data register only sends a byte.
-                unsafe { data.write(byte) };
-                return Ok(());
-            }
-        }
-        Err(fmt::Error)
-    }
-}
-
-impl Write for Serial {
+impl Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes() {
-            if self.room == 0 {
-                return Err(fmt::Error);
-            }
-            self.room -= 1;
-            Self::put(byte)?;
+            self.room = self.room.checked_sub(1).ok_or(fmt::Error)?;
+            put_patiently(byte)?;
         }
         Ok(())
     }
 }
 
-/// Ends the machine.
+fn put_patiently(byte: u8) -> fmt::Result {
+    for _ in 0..TRIES {
+        if room() > 0 {
+            port::SERIAL_DATA.write(byte);
+            return Ok(());
+        }
+    }
+    Err(fmt::Error)
+}
+
+/// Ends the machine. Without QEMU's exit device it stays halted, which says the same to nobody.
 pub fn exit(how: Exit) -> ! {
-    let value: u32 = match how {
-        Exit::Fault => 0,
-        Exit::Clean => 1,
-    };
-    let mut port = Port::<u32>::new(EXIT_PORT);
-    // SAFETY: the port belongs to the exit device, or to nobody.
-    unsafe { port.write(value) };
+    port::EXIT.write(how.value());
     loop {
         x86_64::instructions::interrupts::disable();
         x86_64::instructions::hlt();
     }
+}
+
+/// Says why the machine cannot run, and ends it so that nobody restarts it in vain.
+pub fn refuse(why: fmt::Arguments<'_>) -> ! {
+    say(format_args!("palisade: REFUSED {why}"));
+    exit(Exit::Refused)
 }

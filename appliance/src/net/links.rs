@@ -1,0 +1,203 @@
+//! A cluster link: the NIC on which appliances talk to each other.
+//!
+//! Owns one UDP socket per class of traffic, and the rule who is dropped first when the ring is full: state transfer,
+//! then membership. A datagram never waits: it is in the ring when `send` returns, or it was dropped and counted.
+
+use palisade_core::config;
+use palisade_core::io::Traffic;
+use palisade_core::limits::{DATAGRAM_MAX, ID_SLOTS, LINKS_MAX, PORT_MEMBERSHIP, PORT_STATE};
+use palisade_core::time::{Duration, Instant};
+use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet, SocketStorage};
+use smoltcp::socket::udp::Socket;
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpEndpoint, Ipv4Address};
+
+use super::nic::Nic;
+use super::resolver::{self, Resolver};
+use super::{Bytes, Names, smoltcp_time, socket};
+use crate::cell::Once;
+use crate::memory::{NIC_RING, NicBuffers};
+use crate::pci::Error;
+
+/// Prefix length of a link's network.
+const PREFIX: u8 = 24;
+/// Classes of traffic, each with its socket.
+const CLASSES: usize = 2;
+/// Transmit buffers that only membership may use.
+const RESERVED: usize = NIC_RING / 4;
+/// smoltcp forgets an address after a minute; it is told again before.
+const TEACH: Duration = Duration::from_millis(20_000);
+/// Frames that are looked at for one datagram: what is not for us is skipped, but not for ever.
+const LOOK: usize = 16;
+/// Rounds of smoltcp's egress for one datagram: one sends it, the next finds nothing.
+const ROUNDS: usize = 4;
+
+/// Payload of a sealed datagram at most: header, text and tag.
+pub const PAYLOAD_MAX: usize = 1472;
+const _: () = assert!(DATAGRAM_MAX <= PAYLOAD_MAX);
+
+static NAMES: Once<[[Names; CLASSES]; LINKS_MAX]> = Once::new([const { [Names::EMPTY; CLASSES] }; LINKS_MAX]);
+static BYTES: Once<[[Bytes; CLASSES]; LINKS_MAX]> = Once::new([const { [Bytes::EMPTY; CLASSES] }; LINKS_MAX]);
+static STORAGE: Once<[[SocketStorage<'static>; CLASSES]; LINKS_MAX]> =
+    Once::new([const { [SocketStorage::EMPTY; CLASSES] }; LINKS_MAX]);
+
+/// The sockets' memory of one link.
+pub struct Memory {
+    names: &'static mut [Names; CLASSES],
+    bytes: &'static mut [Bytes; CLASSES],
+    storage: &'static mut [SocketStorage<'static>; CLASSES],
+}
+
+/// The memory of all links.
+pub fn memory() -> impl Iterator<Item = Memory> {
+    let parts = NAMES.claim().iter_mut().zip(BYTES.claim()).zip(STORAGE.claim());
+    parts.map(|((names, bytes), storage)| Memory { names, bytes, storage })
+}
+
+/// One link.
+pub struct Link {
+    nic: Nic,
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    membership: SocketHandle,
+    state: SocketHandle,
+    own: config::Link,
+    /// When smoltcp was last told each host's address.
+    taught: [Instant; ID_SLOTS],
+    /// Bytes that found no room.
+    pub dropped: u64,
+}
+
+/// Why a link cannot be used.
+pub enum Broken {
+    /// The NIC cannot.
+    Nic(Error),
+    /// The NIC has this address, the configuration says another.
+    OtherMac([u8; 6]),
+}
+
+impl From<Error> for Broken {
+    fn from(why: Error) -> Self {
+        Self::Nic(why)
+    }
+}
+
+impl Link {
+    /// Finds the NIC in this slot, which must have the address that the configuration gives it: peers rely on it.
+    pub fn start(
+        slot: u8,
+        own: config::Link,
+        buffers: &'static mut NicBuffers,
+        memory: Memory,
+        now: Instant,
+    ) -> Result<Self, Broken> {
+        let mut nic = Nic::start(slot, buffers, Resolver::Configured)?;
+        let mac = nic.mac()?;
+        if mac != own.mac.0 {
+            return Err(Broken::OtherMac(mac));
+        }
+        let hardware = HardwareAddress::Ethernet(EthernetAddress(mac));
+        let mut interface = Interface::new(Config::new(hardware), &mut nic, smoltcp_time(now));
+        interface.update_ip_addrs(|addresses| {
+            let address = IpCidr::new(IpAddress::Ipv4(Ipv4Address::from(own.ip.0)), PREFIX);
+            addresses.push(address).expect("invariant: there is room for one address");
+        });
+        let mut sockets = SocketSet::new(&mut memory.storage[..]);
+        let [membership_names, state_names] = memory.names;
+        let [membership_bytes, state_bytes] = memory.bytes;
+        let membership = sockets.add(bound(socket(membership_names, membership_bytes), PORT_MEMBERSHIP));
+        let state = sockets.add(bound(socket(state_names, state_bytes), PORT_STATE));
+        let taught = [Instant::ZERO; ID_SLOTS];
+        Ok(Self { nic, interface, sockets, membership, state, own, taught, dropped: 0 })
+    }
+
+    /// Whether a frame waits.
+    pub fn is_pending(&self) -> bool {
+        self.nic.is_pending()
+    }
+
+    /// The next datagram, copied into `out`. `None`: there is none, or too much else came in; `is_pending` tells.
+    pub fn receive(&mut self, now: Instant, out: &mut [u8; PAYLOAD_MAX]) -> Option<usize> {
+        self.nic.set_now(now);
+        for _ in 0..LOOK {
+            for handle in [self.membership, self.state] {
+                let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+                if let Ok((length, _)) = socket.recv_slice(out) {
+                    return Some(length);
+                }
+            }
+            let polled = self.interface.poll_ingress_single(smoltcp_time(now), &mut self.nic, &mut self.sockets);
+            if matches!(polled, PollIngressSingleResult::None) {
+                return None;
+            }
+        }
+        None
+    }
+
+    /// Sends a datagram to the host with this number, whose end of the link is `to`.
+    pub fn send(&mut self, now: Instant, host: usize, to: config::Link, traffic: Traffic, payload: &[u8]) {
+        self.nic.set_now(now);
+        let (handle, port, reserved) = match traffic {
+            Traffic::Membership => (self.membership, PORT_MEMBERSHIP, 0),
+            Traffic::State => (self.state, PORT_STATE, RESERVED),
+        };
+        if self.nic.room() <= reserved.max(1) || !self.put(now, handle, host, to, port, payload) {
+            self.dropped += u64::try_from(payload.len()).unwrap_or(0);
+        }
+    }
+
+    fn put(
+        &mut self,
+        now: Instant,
+        handle: SocketHandle,
+        host: usize,
+        to: config::Link,
+        port: u16,
+        payload: &[u8],
+    ) -> bool {
+        self.teach(now, host, to);
+        let endpoint = IpEndpoint::new(IpAddress::Ipv4(Ipv4Address::from(to.ip.0)), port);
+        if self.sockets.get_mut::<Socket<'_>>(handle).send_slice(payload, endpoint).is_err() {
+            return false;
+        }
+        for _ in 0..ROUNDS {
+            let polled = self.interface.poll_egress(smoltcp_time(now), &mut self.nic, &mut self.sockets);
+            if matches!(polled, PollResult::None) {
+                break;
+            }
+        }
+        let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+        if socket.send_queue() == 0 {
+            return true;
+        }
+        // It must not stand in the way of the next one.
+        socket.close();
+        socket.bind(port).is_err()
+    }
+
+    /// Tells smoltcp the peer's address, as if the peer had.
+    fn teach(&mut self, now: Instant, host: usize, to: config::Link) {
+        let Some(taught) = self.taught.get_mut(host) else { return };
+        if *taught != Instant::ZERO && now.since(*taught) < TEACH {
+            return;
+        }
+        *taught = now;
+        self.nic.teach(resolver::reply((to.mac.0, to.ip.0), (self.own.mac.0, self.own.ip.0)));
+        self.interface.poll_ingress_single(smoltcp_time(now), &mut self.nic, &mut self.sockets);
+    }
+
+    /// Tells the device what was posted and sent.
+    pub fn kick(&mut self) {
+        self.nic.kick();
+    }
+
+    /// Makes a ring inconsistent on purpose.
+    #[cfg(feature = "faults")]
+    pub fn spoil(&mut self) {
+        self.nic.spoil();
+    }
+}
+
+fn bound(mut socket: Socket<'static>, port: u16) -> Socket<'static> {
+    socket.bind(port).expect("invariant: a new socket is bound to a port that is not zero");
+    socket
+}
