@@ -120,7 +120,7 @@ impl Duty<'_> {
         say!("on duty: {} nodes, host boot {:016x}", self.nodes.len(), self.boot);
         loop {
             let now = sys::boottime_us();
-            self.reap(now);
+            self.reap(now, end == End::Not);
             self.signals(now, &mut end, before);
             self.hear(now);
             if self.lease.poll_end(now) {
@@ -183,7 +183,7 @@ impl Duty<'_> {
     }
 
     /// Finds out which processes are gone. The kernel says so, nobody guesses (SAFETY E2).
-    fn reap(&mut self, now: u64) {
+    fn reap(&mut self, now: u64, restarts: bool) {
         for node in &mut self.nodes {
             if let Some(status) = gone(&mut node.process) {
                 node.runs.on_exit(status);
@@ -192,16 +192,28 @@ impl Duty<'_> {
             }
         }
         for kept in &mut self.kept {
-            if let Some(status) = gone(&mut kept.process) {
-                let pause_ms = kept.restart.on_exit(now, status);
-                kept.due_us = now + pause_ms * 1000;
-                if kept.appliance && status == board::EXIT_REFUSED {
-                    say!("the appliance REFUSES its configuration: its serial log says why; next try in {pause_ms} ms");
-                } else if kept.appliance && status == board::EXIT_FAIL_STOP {
-                    say!("the appliance ended in fail-stop: its serial log has the epitaph; restart in {pause_ms} ms");
-                } else {
-                    say!("{} is gone: {}; restart in {pause_ms} ms", kept.name, Status(status));
-                }
+            let Some(status) = gone(&mut kept.process) else { continue };
+            if !restarts {
+                say!("{} is gone: {}", kept.name, Status(status));
+                continue;
+            }
+            let pause_ms = kept.restart.on_exit(now, status);
+            kept.due_us = now + pause_ms * 1000;
+            if !kept.appliance {
+                say!(
+                    "{} is gone: {}; restart in {pause_ms} ms; running VMs have no vsock until they are restarted",
+                    kept.name,
+                    Status(status)
+                );
+            } else if status == board::EXIT_REFUSED {
+                say!("the appliance REFUSES its configuration: its serial log says why; next try in {pause_ms} ms");
+            } else if status == board::EXIT_FAIL_STOP {
+                say!(
+                    "the appliance ended in fail-stop, or QEMU could not start it: its serial log has the epitaph, its log \
+                     QEMU's words; restart in {pause_ms} ms"
+                );
+            } else {
+                say!("the appliance is gone: {}; restart in {pause_ms} ms", Status(status));
             }
         }
     }
@@ -244,6 +256,7 @@ impl Duty<'_> {
     /// Takes a connection, and what the appliance says.
     fn hear(&mut self, now: u64) {
         if self.link.accept() {
+            say!("the appliance's console is connected");
             self.greet(now);
         }
         let mut fresh = true;

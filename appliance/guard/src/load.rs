@@ -66,7 +66,10 @@ fn boot_id(path: &Path) -> Result<BootId, String> {
     let digits: String = text.trim().chars().filter(|character| *character != '-').take(16).collect();
     match u64::from_str_radix(&digits, 16) {
         Ok(boot) if boot != 0 && digits.len() == 16 => Ok(boot),
-        _ => Err(format!("boot_id is {}: {:?} in it is no UUID; name the kernel's file", path.display(), text.trim())),
+        _ => {
+            let begin: String = text.chars().take(QUOTE_CHARS / 2).collect();
+            Err(format!("boot_id is {}: {begin:?} in it is no UUID; name the kernel's file", path.display()))
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of one line. Below PIPE_BUF, so a line is never torn.
-const LINE_BYTES: usize = 512;
+const LINE_BYTES: usize = 1024;
 
 static LOST: AtomicU64 = AtomicU64::new(0);
 

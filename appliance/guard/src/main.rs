@@ -58,6 +58,8 @@ fn run(file: &Path) -> ExitCode {
         }
         Err(error) => {
             say!("REFUSED: {error}");
+            // A unit starts the next guard at once; what fails at once must not make that a busy loop.
+            std::thread::sleep(std::time::Duration::from_secs(1));
             ExitCode::from(EXIT_LATER)
         }
     }

@@ -116,22 +116,28 @@ pub fn node(host: &Host, config: &Config, node: &Node, lock: bool) -> Vec<String
     arguments.0
 }
 
-/// The vsock devices of all VMs: who has a CID has one.
+/// The vsock devices of all VMs: who has a CID has one. One group: the VMs of a host reach each other by CID.
 #[must_use]
 pub fn vsock(host: &Host, config: &Config) -> Vec<String> {
     let mut arguments = Arguments(Vec::new());
-    // One group: the VMs of a host reach each other by CID.
-    let mut device = |cid: u32, uds: &str, socket: &str| {
-        if cid != 0 {
-            arguments.pair("--vm", format!("guest-cid={cid},uds-path={uds},socket={socket},groups=palisade"));
-        }
-    };
-    let cid = config.host(HostId::new(host.host)).map_or(0, |about| about.cid);
-    device(cid, names::APPLIANCE_VSOCK, names::APPLIANCE_VHOST);
-    for about in config.nodes.iter().filter(|about| about.host == host.host) {
-        device(about.cid, &names::vsock(about.id), &names::vhost(about.id));
+    for (cid, uds, socket) in vsock_devices(host, config) {
+        arguments.pair("--vm", format!("guest-cid={cid},uds-path={uds},socket={socket},groups=palisade"));
     }
     arguments.0
+}
+
+/// The sockets where VMs meet their vsock devices.
+#[must_use]
+pub fn vsock_sockets(host: &Host, config: &Config) -> Vec<String> {
+    vsock_devices(host, config).map(|(_, _, socket)| socket).collect()
+}
+
+fn vsock_devices<'a>(host: &'a Host, config: &'a Config) -> impl Iterator<Item = (u32, String, String)> + 'a {
+    let cid = config.host(HostId::new(host.host)).map_or(0, |about| about.cid);
+    let appliance = (cid, names::APPLIANCE_VSOCK.to_owned(), names::APPLIANCE_VHOST.to_owned());
+    let local = config.nodes.iter().filter(|about| about.host == host.host);
+    let nodes = local.map(|about| (about.cid, names::vsock(about.id), names::vhost(about.id)));
+    std::iter::once(appliance).chain(nodes).filter(|(cid, _, _)| *cid != 0)
 }
 
 /// What every VM has: name, memory in MiB, translation cache in MiB, and whether other processes share its memory.

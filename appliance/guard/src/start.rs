@@ -7,7 +7,6 @@ use crate::cgroup::Group;
 use crate::child::{Launcher, Program};
 use crate::counters::{Counters, Recorder};
 use crate::duty::{Duty, Kept, Node};
-use crate::host::names;
 use crate::lease::Lease;
 use crate::link::Link;
 use crate::load::Plan;
@@ -64,7 +63,7 @@ pub fn run(plan: &Plan) -> Result<bool, String> {
         signals,
         timer: sys::timer_fd().map_err(failed("a timer"))?,
     };
-    begin_vsock(&mut duty);
+    begin_vsock(plan, &mut duty);
     let all_gone = duty.run();
     if all_gone && let Some(group) = group {
         group.remove();
@@ -151,10 +150,10 @@ fn prepare(plan: &Plan, counters: &Counters, lock: bool) -> std::io::Result<(Vec
 }
 
 /// The vsock devices must listen before a VM is started: QEMU does not come back to them.
-fn begin_vsock(duty: &mut Duty<'_>) {
+fn begin_vsock(plan: &Plan, duty: &mut Duty<'_>) {
     let Some(vsock) = duty.kept.iter_mut().find(|kept| !kept.appliance) else { return };
-    let sockets: Vec<String> = duty.nodes.iter().map(|node| names::vhost(node.runs.node().get())).collect();
-    for socket in sockets.iter().map(String::as_str).chain([names::APPLIANCE_VHOST]) {
+    let sockets = qemu::vsock_sockets(&plan.host, &plan.config);
+    for socket in &sockets {
         let _ = std::fs::remove_file(socket);
     }
     let until = Instant::now() + VSOCK_WAIT;
@@ -163,11 +162,12 @@ fn begin_vsock(duty: &mut Duty<'_>) {
         Ok(process) => vsock.process = Some(process),
         Err(error) => return say!("{} cannot be started: {error}", vsock.name),
     }
-    let listens = |name: &str| std::fs::metadata(name).is_ok_and(|about| about.file_type().is_socket());
-    while !listens(names::APPLIANCE_VHOST) {
+    let listens = |name: &String| std::fs::metadata(name).is_ok_and(|about| about.file_type().is_socket());
+    while !sockets.iter().all(listens) {
         if Instant::now() >= until {
             return say!("{} does not listen: vsock.log may say why", vsock.name);
         }
         std::thread::sleep(Duration::from_millis(2));
     }
+    say!("{} listens: {} devices", vsock.name, sockets.len());
 }

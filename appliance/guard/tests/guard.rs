@@ -5,8 +5,10 @@
 
 mod common;
 
-use common::{BOOT_ID, World, ending, host, lives, signal, wait_for};
+use common::{BOOT_ID, World, ending, host, image, lives, signal, wait_for};
 use palisade_core::wire::guard::{Message, RunState};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -218,6 +220,82 @@ fn the_appliance_alone_is_restarted_at_once_and_the_nodes_go_on() {
     // A crash loop is slowed down.
     signal(second, libc::SIGKILL);
     wait_for("a pause", || world.log().contains("restart in 100 ms").then_some(()));
+}
+
+/// Where the appliance's VM is a real QEMU with every device of `board` and a program of our own in place of the image.
+fn with_image(name: &str, exit: Option<u8>) -> World {
+    let world = World::new(name);
+    std::fs::write(world.dir.join("image"), image(exit)).unwrap();
+    let mut described = host();
+    described["appliance"] =
+        serde_json::json!({ "image": "image", "links": [{ "dgram": { "local": "a", "remote": "b" } }] });
+    world.write("host.json", &described.to_string());
+    world
+}
+
+#[test]
+fn the_appliance_vm_starts_connects_and_comes_back() {
+    let mut world = with_image("vm", None);
+    world.start();
+    let connections = |world: &World| world.log().matches("console is connected").count();
+    wait_for("the console", || (connections(&world) == 1).then_some(()));
+    let before = Instant::now();
+    signal(world.process("the appliance"), libc::SIGKILL);
+    wait_for("the console again", || (connections(&world) == 2).then_some(()));
+    println!("killed, restarted and connected after {:?}", before.elapsed());
+    assert_eq!(world.end_guard(), 0);
+    assert!(world.log().contains("end: allocations since the start of duty: 0"));
+}
+
+#[test]
+fn an_appliance_that_refuses_its_configuration_is_not_restarted_in_a_loop() {
+    let mut world = with_image("refuses", Some(2));
+    world.start();
+    wait_for("a sentence", || {
+        world.log().contains("REFUSES its configuration: its serial log says why; next try in 5000 ms").then_some(())
+    });
+}
+
+#[test]
+fn an_appliance_in_fail_stop_is_restarted_at_once() {
+    let mut world = with_image("fail-stop", Some(0));
+    world.start();
+    wait_for("a sentence", || world.log().contains("ended in fail-stop").then_some(()));
+    wait_for("its restart", || (world.log().matches("the appliance started").count() >= 2).then_some(()));
+}
+
+#[test]
+fn a_node_has_the_disks_and_monitors_that_were_described() {
+    let mut world = World::new("devices");
+    std::fs::File::create(world.dir.join("a,volume")).unwrap().set_len(1 << 20).unwrap();
+    let mut described = host();
+    described["nodes"][0]["operator_monitor"] = true.into();
+    described["nodes"][0]["disks"] = serde_json::json!([
+        { "source": { "file": "a,volume" }, "share": true, "aio": "native", "cache": "directsync", "serial": "VOL-1" },
+        { "source": { "file": "a,volume" }, "share": true, "read_only": true, "cache": "writeback" },
+        { "source": { "blockdev": "driver=null-co,size=1048576" } },
+    ]);
+    described["nodes"][0]["nics"] = serde_json::json!([
+        { "mac": "52:54:00:00:05:01", "netdev": { "user": {} } },
+        { "mac": "52:54:00:00:05:02", "netdev": { "dgram": { "local": "n1", "remote": "s1" } } },
+    ]);
+    world.write("host.json", &described.to_string());
+    let mut appliance = world.started();
+    appliance.start(1, 1);
+    assert!(!appliance.run(1).disks_qualify && appliance.run(2).disks_qualify);
+    let monitor = wait_for("the operator's monitor", || UnixStream::connect(world.state("node-1.operator")).ok());
+    let mut lines = BufReader::new(monitor.try_clone().unwrap()).lines();
+    let mut ask = |question: &str| {
+        (&monitor).write_all(question.as_bytes()).unwrap();
+        lines.by_ref().map(Result::unwrap).find(|line| line.contains("\"return\"")).unwrap()
+    };
+    ask("{\"execute\":\"qmp_capabilities\"}");
+    let blocks: serde_json::Value = serde_json::from_str(&ask("{\"execute\":\"query-block\"}")).unwrap();
+    let inserted = |at: usize, field: &str| blocks["return"][at]["inserted"][field].clone();
+    assert_eq!(inserted(0, "cache")["direct"], true);
+    assert_eq!(inserted(0, "cache")["writeback"], false);
+    assert_eq!((inserted(1, "ro"), inserted(1, "cache")["direct"].clone()), (true.into(), false.into()));
+    assert_eq!(inserted(2, "drv"), "raw");
 }
 
 #[test]

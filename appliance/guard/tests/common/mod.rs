@@ -74,15 +74,22 @@ impl World {
         self.connect()
     }
 
+    /// Connects as the appliance. A guard that was just killed may still have its socket open in a child that was about
+    /// to exec, so the first stamp is awaited, as a reconnecting QEMU would come again.
     pub fn connect(&mut self) -> Appliance {
         let socket = self.state("guard.sock");
-        let stream = wait_for("the guard's socket", || {
+        wait_for("the guard's socket", || {
             let ended = self.guard.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the guard ended: {ended:?}");
-            UnixStream::connect(&socket).ok()
-        });
-        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
-        Appliance { stream, reader: Reader::new(), clock: 0, boot: 0, runs: BTreeMap::new(), leases: true }
+            let stream = UnixStream::connect(&socket).ok()?;
+            stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+            let reader = Reader::new();
+            let mut new = Appliance { stream, reader, clock: 0, boot: 0, runs: BTreeMap::new(), leases: true };
+            while new.clock == 0 {
+                new.listen().then_some(())?;
+            }
+            Some(new)
+        })
     }
 
     pub fn pid(&self) -> i32 {
@@ -115,6 +122,13 @@ impl Drop for World {
         if let Some(mut guard) = self.guard.take() {
             let _ = guard.kill();
             let _ = guard.wait();
+        }
+        if let Ok(cgroup) = std::fs::read_to_string(self.state("cgroup")) {
+            let end = Instant::now() + PATIENCE;
+            while std::fs::remove_dir(&cgroup).is_err_and(|error| error.kind() != ErrorKind::NotFound) {
+                assert!(Instant::now() < end || std::thread::panicking(), "{cgroup} stays occupied");
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
         if std::thread::panicking() {
             eprintln!("--- the guard's log ---\n{}", self.log());
@@ -233,6 +247,37 @@ impl Appliance {
         self.ack(node, counter);
         self.until(node, RunState::Running, counter);
     }
+}
+
+/// A bootable ELF file with a PVH note for QEMU's `-kernel`. Its whole program: with a value, write it to the debug exit
+/// port; then halt.
+pub fn image(exit: Option<u8>) -> Vec<u8> {
+    const AT: u64 = 0x10_0000;
+    let mut bytes = vec![0; 0x1000];
+    let mut put = |at: usize, new: &[u8]| bytes[at..at + new.len()].copy_from_slice(new);
+    let header = |kind: u32, offset: u64, size: u64| {
+        let words = [offset, AT + offset, AT + offset, size, size, 4];
+        [kind.to_le_bytes(), 5_u32.to_le_bytes()]
+            .concat()
+            .into_iter()
+            .chain(words.into_iter().flat_map(u64::to_le_bytes))
+    };
+    put(0, b"\x7fELF\x02\x01\x01");
+    put(16, &[2, 0, 62, 0, 1, 0, 0, 0]);
+    put(24, &(AT + 0x200).to_le_bytes());
+    put(32, &64_u64.to_le_bytes());
+    put(52, &[64, 0, 56, 0, 2, 0]);
+    put(64, &header(1, 0, 0x1000).collect::<Vec<_>>());
+    put(120, &header(4, 0x100, 24).collect::<Vec<_>>());
+    put(0x100, &[4, 0, 0, 0, 8, 0, 0, 0, 18, 0, 0, 0, b'X', b'e', b'n', 0]);
+    put(0x110, &(AT + 0x200).to_le_bytes());
+    let halt = [0xfa, 0xf4, 0xeb, 0xfd];
+    match exit {
+        // mov eax, value; out 0xf4, eax
+        Some(value) => put(0x200, &[[0xb8, value, 0, 0, 0, 0xe7, 0xf4].as_slice(), &halt].concat()),
+        None => put(0x200, &halt),
+    }
+    bytes
 }
 
 pub fn wait_for<T>(what: &str, mut wanted: impl FnMut() -> Option<T>) -> T {
