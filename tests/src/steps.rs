@@ -23,10 +23,26 @@ pub struct Step {
 /// How a step is done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Install what is missing, and build the images.
-    Prepare,
+    /// Install what is missing.
+    Install,
+    /// Build the images, the guard, and what else the scenes need.
+    Images,
     /// Run this program of the Rust toolchain with these arguments.
     Run(&'static str, Vec<String>),
+}
+
+impl Step {
+    /// The steps without which this one cannot run alone.
+    #[must_use]
+    pub fn needs(&self) -> &'static [Work] {
+        match self.name.as_str() {
+            "fmt" | "fmt-unikernel" | "clippy" => &[Work::Install],
+            "tidy" | "unit" | "doc" | "install" | "clippy-unikernel" | "reproducible" => &[],
+            "ctl" => &[Work::Install],
+            name if name.starts_with("interop") => &[Work::Install],
+            _ => &[Work::Install, Work::Images],
+        }
+    }
 }
 
 /// Tests with such a name take long and are left out unless they are asked for.
@@ -51,10 +67,10 @@ pub fn steps(root: &Path, long: bool) -> std::io::Result<Vec<Step>> {
     };
     let mut steps = vec![
         Step {
-            name: "prepare".to_owned(),
-            about: "install what is missing, build the images and the guard".to_owned(),
-            work: Work::Prepare,
-            timeout: minutes(25),
+            name: "install".to_owned(),
+            about: "what a bare machine lacks".to_owned(),
+            work: Work::Install,
+            timeout: minutes(10),
         },
         cargo("fmt", "the sources are formatted", "fmt --all --check", minutes(2)),
         // Both are built elsewhere, so cargo does not know them here.
@@ -82,6 +98,12 @@ pub fn steps(root: &Path, long: bool) -> std::io::Result<Vec<Step>> {
             &test("-p palisade-guard --test *", "--test-threads=1"),
             minutes(10),
         ),
+        Step {
+            name: "images".to_owned(),
+            about: "build the images, the guard, and what else the scenes need".to_owned(),
+            work: Work::Images,
+            timeout: minutes(25),
+        },
         cargo(
             "reproducible",
             "two builds in two folders give the same bytes",
@@ -149,7 +171,7 @@ mod tests {
         let skips = |steps: &[Step]| {
             let lines = steps.iter().filter_map(|step| match &step.work {
                 Work::Run(_, line) => Some(line.join(" ")),
-                Work::Prepare => None,
+                Work::Install | Work::Images => None,
             });
             lines.filter(|line| line.contains("--skip long_")).count()
         };

@@ -112,18 +112,16 @@ fn choose(root: &Path, wish: &Wish) -> Result<Vec<Step>, String> {
     if wish.only.is_empty() {
         return Ok(all);
     }
-    let alone = ["fmt", "fmt-unikernel", "tidy", "clippy", "clippy-unikernel", "unit", "doc", "reproducible"];
-    let needs_images = wish.only.iter().any(|name| !alone.contains(&name.as_str()));
-    Ok(all
-        .into_iter()
-        .filter(|step| wish.only.contains(&step.name) || (needs_images && step.work == Work::Prepare))
-        .collect())
+    let is_wanted = |step: &Step| wish.only.contains(&step.name);
+    let needed: Vec<Work> = all.iter().filter(|step| is_wanted(step)).flat_map(Step::needs).cloned().collect();
+    Ok(all.into_iter().filter(|step| is_wanted(step) || needed.contains(&step.work)).collect())
 }
 
 fn take(root: &Path, step: &Step) -> Counts {
     let begun = Instant::now();
     let (ended, output) = match &step.work {
-        Work::Prepare => (prepare_all(), String::new()),
+        Work::Install => (install(), String::new()),
+        Work::Images => (prepare::prepare(&tell).map(drop), String::new()),
         Work::Run(program, line) => run_program(root, step, program, line),
     };
     let counts = runner::count(&output, ended.is_ok());
@@ -139,9 +137,12 @@ fn take(root: &Path, step: &Step) -> Counts {
     counts
 }
 
-/// What a bare machine lacks, and everything that is built once for all steps.
-fn prepare_all() -> Result<(), String> {
-    let tell = |line: &str| println!("        {line}");
+fn tell(line: &str) {
+    println!("        {line}");
+}
+
+/// What a bare machine lacks.
+fn install() -> Result<(), String> {
     palisade_images::setup::ensure(PACKAGES).map_err(|error| error.to_string())?;
     for (component, probe) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
         let there =
@@ -154,7 +155,7 @@ fn prepare_all() -> Result<(), String> {
             }
         }
     }
-    prepare::prepare(&tell).map(drop)
+    Ok(())
 }
 
 fn cargo() -> PathBuf {
