@@ -24,10 +24,10 @@ pub struct Static {
 }
 
 impl Static {
-    /// Memory that devices write to: by convention its path or name says `dma`.
+    /// Memory that devices read and write: all of it comes from the room `hal`.
     #[must_use]
     pub fn is_dma(&self) -> bool {
-        self.name.to_lowercase().contains("dma")
+        self.name.starts_with("palisade::hal::")
     }
 }
 
@@ -43,7 +43,7 @@ pub struct Map {
     pub loader: u64,
     /// The variables, largest first.
     pub statics: Vec<Static>,
-    /// What the kernel's heap held when it was sealed, if a VM could be booted to ask.
+    /// What booting left in the kernel's heap, if a VM could be booted to ask.
     pub heap: Option<Heap>,
 }
 
@@ -51,8 +51,7 @@ pub struct Map {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Heap {
     pub size: u64,
-    pub used_at_seal: u64,
-    pub peak: u64,
+    pub used: u64,
 }
 
 /// Reads the map from the linked file, and boots the image once to learn about the heap.
@@ -64,7 +63,7 @@ pub fn read(house: &House, image: &Image) -> Result<Map, Error> {
     let symbols =
         run::output(Command::new("nm").args(["--print-size", "--demangle", "--radix=d"]).arg(&image.symbols))?;
     let whole = run::output(Command::new("size").args(["--format=sysv", "--radix=10"]).arg(&image.path))?;
-    let serial = boot::first_lines(house, &image.path, "heap sealed");
+    let serial = boot::first_lines(house, &image.path, "heap ");
     Ok(Map {
         image: image.size,
         code: sum(&sections, |name| name.starts_with(".text")),
@@ -112,13 +111,14 @@ fn statics(symbols: &str) -> Vec<Static> {
     statics
 }
 
-/// The line that the appliance writes when it seals the heap: `... heap sealed, N of N bytes used, peak N`.
+/// The line that the appliance writes as it starts: `... heap N of N bytes ...`. It never allocates, so that is the
+/// heap that booting used and that will be sealed.
 fn heap(serial: &str) -> Option<Heap> {
-    let line = serial.lines().find(|line| line.contains("heap sealed,"))?;
-    let (_, numbers) = line.split_once("heap sealed,")?;
+    let (_, numbers) =
+        serial.lines().find_map(|line| line.split_once("heap ").filter(|(_, rest)| rest.contains(" of ")))?;
     let mut numbers = numbers.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
-    let (used_at_seal, size, peak) = (numbers.next()?, numbers.next()?, numbers.next()?);
-    Some(Heap { size, used_at_seal, peak })
+    let (used, size) = (numbers.next()?, numbers.next()?);
+    Some(Heap { size, used })
 }
 
 impl fmt::Display for Map {
@@ -140,8 +140,7 @@ impl fmt::Display for Map {
             Some(heap) => {
                 fixed += heap.size;
                 line(f, heap.size, "heap of the kernel")?;
-                line(f, heap.used_at_seal, "  of this, used when it was sealed")?;
-                line(f, heap.peak, "  of this, used at most while booting")?;
+                line(f, heap.used, "  of this, used by booting")?;
             }
             None => writeln!(f, "{:>12}  heap of the kernel (no VM could be booted to ask)", "unknown")?,
         }
@@ -156,8 +155,8 @@ mod tests {
 
     #[test]
     fn the_heap_line() {
-        let line = "x\npalisade: heap sealed, 64070 of 2097152 bytes used, peak 65203\n";
-        assert_eq!(heap(line), Some(Heap { size: 2_097_152, used_at_seal: 64_070, peak: 65_203 }));
+        let line = "x\npalisade 0.1.0: boot, heap 64070 of 2097152 bytes\nheap 1 of 2 bytes\n";
+        assert_eq!(heap(line), Some(Heap { size: 2_097_152, used: 64_070 }));
         assert_eq!(heap("palisade: heap sealed, soon"), None);
     }
 
@@ -166,7 +165,7 @@ mod tests {
         let sections =
             "p  :\nsection  size  addr\n.text  10  0\n.bss  20  0\n.data.rel.ro  5  0\n.debug_info  99  0\nTotal 1\n";
         assert_eq!(sum(sections, is_variables), 20);
-        let symbols = "0001 0064 b net::DMA_POOL\n0002 0128 B b::big thing\n0003 0008 t f\n0004 T no_size\n";
+        let symbols = "0001 0064 b palisade::hal::POOL\n0002 0128 B b::big thing\n0003 0008 t f\n0004 T no_size\n";
         let found = statics(symbols);
         assert_eq!(found[0], Static { name: "b::big thing".to_owned(), size: 128 });
         assert!(found[1].is_dma());

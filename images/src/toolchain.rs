@@ -11,6 +11,8 @@ use crate::setup;
 
 /// The oldest minor version of Rust 1 that will do; smoltcp needs it.
 const MINOR_MIN: u32 = 91;
+/// The newest minor version that was tried. The kernel uses unstable features, which may change in any later one.
+const MINOR_MAX: u32 = 101;
 /// Debian's pair. Its compiler has no linker of its own, so the linker is always Debian's too.
 const DEBIAN: [&str; 3] = ["rustc-web", "rust-web-src", "cargo-web"];
 
@@ -25,7 +27,7 @@ pub struct Toolchain {
 }
 
 /// Finds the first compiler that will do: the one that `PALISADE_RUSTC` names, then rustup's toolchains, then Debian's,
-/// which is installed if need be.
+/// which is installed if need be. One that is newer than any that was tried is taken only if there is no other.
 ///
 /// # Errors
 /// If there is none and none can be installed.
@@ -40,15 +42,23 @@ pub fn find() -> Result<Toolchain, Error> {
         });
     }
     let debian = Path::new("/usr/bin/rustc");
-    if let Some(found) = rustup().iter().map(PathBuf::as_path).chain([debian]).find_map(probe) {
+    let mut newer = None;
+    for found in rustup().iter().map(PathBuf::as_path).chain([debian]).filter_map(probe) {
+        if minor(&found.version).is_some_and(|minor| minor <= MINOR_MAX) {
+            return Ok(found);
+        }
+        newer.get_or_insert(found);
+    }
+    if let Some(found) = newer {
+        println!("{} is newer than 1.{MINOR_MAX}, the newest that was tried", found.version);
         return Ok(found);
     }
     println!("no rustc 1.{MINOR_MIN} or later with library sources was found");
     setup::ensure(&DEBIAN)?;
     probe(debian).ok_or_else(|| {
         Error(format!(
-            "Debian's rustc-web is older than 1.{MINOR_MIN}: enable Debian's security archive, or install a nightly \
-             toolchain with `rustup toolchain install nightly --component rust-src`"
+            "Debian's rustc-web is older than 1.{MINOR_MIN}: enable Debian's security archive, or install a \
+             toolchain with `rustup toolchain install 1.98.0 --component rust-src`"
         ))
     })
 }
