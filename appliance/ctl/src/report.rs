@@ -17,7 +17,7 @@ pub struct Report {
     pub hosts: Vec<HostEntry>,
     /// Every configured node.
     pub nodes: Vec<NodeEntry>,
-    /// Fencing records, oldest first.
+    /// Fencing records: the open ones first.
     pub history: Vec<HistoryEntry>,
     /// In the order of `COUNTER_NAMES`.
     pub counters: Vec<u64>,
