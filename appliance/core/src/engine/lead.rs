@@ -239,7 +239,10 @@ impl Engine {
     }
 
     fn fence(&mut self, now: Instant) {
-        if !self.proposer.established || now < self.harness_timer {
+        if !self.proposer.established {
+            return;
+        }
+        if now < self.harness_timer {
             return self.due(self.harness_timer);
         }
         let scene = Scene {
@@ -255,7 +258,9 @@ impl Engine {
     }
 
     /// An attempt ended here: its orderer is told.
-    pub(super) fn on_device(&mut self, _now: Instant, job: u32, verdict: Verdict) {
+    pub(super) fn on_device(&mut self, now: Instant, job: u32, verdict: Verdict) {
+        // A start may have waited for this attempt to end (SAFETY F2).
+        self.node_timer = now;
         if let Some((ballot, attempt)) = self.executor.answered(job, verdict) {
             self.outbox.send(ballot.host, Message::OrderAnswer { ballot, attempt, verdict });
         }

@@ -89,7 +89,8 @@ impl Engine {
         let may_vote = self.may_vote(now);
         match self.election.stands(now, self.me, &self.voters, self.acceptor.memory, may_vote) {
             Step::Stand(first_boot) => self.stand(now, first_boot),
-            _ => self.due(self.election.not_before.max(now + crate::time::Duration::from_millis(1))),
+            _ if now < self.election.not_before => self.due(self.election.not_before),
+            _ => {}
         }
     }
 
@@ -344,6 +345,7 @@ impl Engine {
         if !self.condemned && version > self.view().version.saturating_sub(1) {
             log::error!("this appliance is condemned by view {version}: its nodes are ended, then it restarts");
             self.condemned = true;
+            self.node_timer = Instant::ZERO;
             self.urgent = true;
         }
     }

@@ -107,6 +107,8 @@ pub struct Engine {
     guard_reader: crate::wire::frame::Reader,
     node_timer: Instant,
     harness_timer: Instant,
+    /// The moment of silence of a local node that the leader was told of at once.
+    silence_told: Instant,
     /// The stamp that a quorum echoed, and for which period it was found.
     quorum_echo: Instant,
     lease_timer: Instant,
@@ -161,6 +163,7 @@ impl Engine {
             guard_reader: crate::wire::frame::Reader::new(),
             node_timer: Instant::ZERO,
             harness_timer: Instant::ZERO,
+            silence_told: Instant::ZERO,
             quorum_echo: Instant::ZERO,
             lease_timer: Instant::ZERO,
             datagram: [0; DATAGRAM_MAX],
@@ -229,6 +232,7 @@ impl Engine {
         self.follow_up(now);
         self.lead_on(now);
         self.serve(now);
+        self.deadline = self.deadline.max(now);
     }
 
     /// The next output; `Deadline` when there is no more.

@@ -21,23 +21,27 @@ impl Engine {
     pub(super) fn serve(&mut self, now: Instant) {
         let dead = Self::span(self.timing.node_dead_ms);
         let silent_at = self.local.silent_at(dead);
-        if now >= silent_at {
-            // Whoever leads hears of it with the next heartbeat at the latest.
-            self.urgent = true;
-        } else {
+        if now < silent_at {
             self.due(silent_at);
+        } else if self.silence_told != silent_at {
+            self.silence_told = silent_at;
+            self.urgent = true;
         }
         if self.condemned {
-            let none_left = now >= self.node_timer && self.local.kill_all(&mut self.outbox);
-            self.restart |= none_left && self.view().version > 0 && self.admitted_at.is_some();
-            self.node_timer = now + Self::span(RESEND_MS);
-        } else if now >= self.node_timer && self.holds_membership(now) {
-            let (config, executor) = (self.config(), &self.executor);
-            let busy = |node| executor.is_busy_with(node);
-            let view = &self.acceptor.committed;
-            self.node_timer = self.local.start_nodes(now, config, view, busy, &mut self.outbox);
+            if now >= self.node_timer {
+                self.restart |= self.local.kill_all(&mut self.outbox);
+                self.node_timer = now + Self::span(RESEND_MS);
+            }
+            self.due(self.node_timer);
+        } else if self.holds_membership(now) {
+            if now >= self.node_timer {
+                let (config, executor) = (self.config(), &self.executor);
+                let busy = |node| executor.is_busy_with(node);
+                let view = &self.acceptor.committed;
+                self.node_timer = self.local.start_nodes(now, config, view, busy, &mut self.outbox);
+            }
+            self.due(self.node_timer);
         }
-        self.due(self.node_timer.max(now));
         self.repeat_requests(now);
     }
 

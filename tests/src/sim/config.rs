@@ -1,0 +1,38 @@
+//! Configurations for simulated clusters, read by the real parser and held to the real rules.
+
+use palisade_core::config::{Config, check, parse};
+use std::fmt::Write;
+
+/// A cluster of so many hosts with one node and one BMC each.
+///
+/// # Panics
+/// If the real rules refuse it.
+#[must_use]
+pub fn cluster(hosts: u8) -> &'static Config {
+    let (mut h, mut n, mut d) = (String::new(), String::new(), String::new());
+    for id in 1..=hosts {
+        let comma = if id == 1 { "" } else { "," };
+        let _ = write!(
+            h,
+            r#"{comma}{{"id":{id},"name":"host{id}","links":[{{"mac":"52:54:00:01:00:{id:02x}","ip":"10.1.0.{id}"}},
+            {{"mac":"52:54:00:02:00:{id:02x}","ip":"10.2.0.{id}"}}],"levels":[["bmc{id}"]],
+            "management":{{"mac":"52:54:00:03:00:{id:02x}","ip":"10.3.0.{id}","prefix":24}}}}"#
+        );
+        let _ = write!(n, r#"{comma}{{"id":{id},"name":"n{id}","host":{id}}}"#);
+        let _ = write!(
+            d,
+            r#"{comma}{{"name":"bmc{id}","covers":[{id}],"timeout_ms":3000,
+            "method":{{"ipmi":{{"address":"10.3.0.254","user":"u","password":"p"}}}}}}"#
+        );
+    }
+    let secret = "5a".repeat(32);
+    let json = format!(r#"{{"name":"sim","epoch":1,"secret":"{secret}","hosts":[{h}],"nodes":[{n}],"devices":[{d}]}}"#);
+    let config = Box::leak(Box::new(Config::new()));
+    if let Err(error) = parse::parse(json.as_bytes(), config) {
+        panic!("{error}");
+    }
+    if let Err(broken) = check::check(config) {
+        panic!("{broken}");
+    }
+    config
+}
