@@ -45,7 +45,7 @@ const BROKEN: &[(Change, &str, &str)] = &[
     (|c| c.hosts.iter_mut().for_each(|host| host.vote = false), "hosts", "nobody could decide"),
     (even_votes, "hosts", "an even number of votes"),
     // Links.
-    (|c| drop(c.hosts[1].links.pop()), "hosts[1].links", "the same number of cluster links"),
+    (|c| c.hosts[1].links.truncate(1), "hosts[1].links", "the same number of cluster links"),
     (|c| c.hosts.iter_mut().for_each(|host| host.links.clear()), "hosts[0].links", "the same number of cluster links"),
     (
         |c| c.hosts[1].links[0].mac = Mac([1, 0, 0, 0, 0, 1]),
@@ -94,7 +94,7 @@ const BROKEN: &[(Change, &str, &str)] = &[
     (|c| c.devices[1].delay_ms = 60_001, "devices[1].delay_ms", "more than a minute"),
     (|c| c.devices[1].covers.clear(), "devices[1].covers", "at least one host"),
     (|c| c.devices[1].covers[0] = 9, "devices[1].covers[0]", "no host has this number"),
-    (|c| drop(c.devices[1].covers.push(2)), "devices[1].covers[1]", "listed twice"),
+    (|c| c.devices[1].covers.extend([2]), "devices[1].covers[1]", "listed twice"),
     (|c| c.devices[0].executors[1] = 9, "devices[0].executors[1]", "no host has this number"),
     (|c| c.devices[0].executors[1] = 1, "devices[0].executors[1]", "cannot prove its own death"),
     (|c| c.hosts[2].management = None, "devices[0].executors[1]", "has no management NIC"),
@@ -114,7 +114,7 @@ const BROKEN: &[(Change, &str, &str)] = &[
     (|c| ipmi(c).suite_min = 0, "devices[1].method.ipmi.suite_min", "only the cipher suites"),
     // Levels.
     (|c| c.hosts[1].levels[0].clear(), "hosts[1].levels[0]", "a level without a device"),
-    (|c| drop(c.hosts[1].levels[0].push(name("bmc2"))), "hosts[1].levels[0][1]", "twice in this level"),
+    (|c| c.hosts[1].levels[0].extend([name("bmc2")]), "hosts[1].levels[0][1]", "twice in this level"),
     (|c| c.hosts[1].levels[0][0] = name("bmc9"), "hosts[1].levels[0][0]", "has this name and covers this host"),
     (|c| c.hosts[1].levels[0][0] = name("bmc1"), "hosts[1].levels[0][0]", "has this name and covers this host"),
     (|c| c.hosts[1].levels[0][0] = name("qmp"), "hosts[1].levels[0][0]", "has this name and covers this host"),
