@@ -4,12 +4,12 @@
 //! the appliance or a reader of its log: detection, kill and lease go on however little memory the host has. Decisions
 //! are `runs`, `lease` and `restart`; this file only carries them out. Rules: SAFETY C3, C5, E2, E4, F1.
 
-use crate::child::{Launcher, Process, Program};
+use crate::child::Launcher;
 use crate::counters::Recorder;
 use crate::lease::{Lease, Renewal};
 use crate::link::Link;
-use crate::restart::Restart;
-use crate::runs::{Heard, Runs, Step};
+use crate::runs::{Heard, Step};
+use crate::vm::{Errno, Kept, Node, Status, gone, kill};
 use crate::{log, memory, say, sys};
 use palisade_core::board;
 use palisade_core::id::{BootId, NodeId};
@@ -23,34 +23,6 @@ const REPORT_US: u64 = 1_000_000;
 const LAST_WORD_US: u64 = 300_000;
 /// A guard that was told to end waits that long for its processes, µs; then they are the next guard's.
 const END_US: u64 = 20_000_000;
-
-/// A node: its runs and its process.
-#[derive(Debug)]
-pub struct Node {
-    /// The runs.
-    pub runs: Runs,
-    /// How its VM is started.
-    pub program: Program,
-    /// Its VM.
-    pub process: Option<Process>,
-}
-
-/// A process that is kept running: the appliance's VM, or the vsock devices.
-#[derive(Debug)]
-pub struct Kept {
-    /// What to call it.
-    pub name: &'static str,
-    /// How it is started.
-    pub program: Program,
-    /// It.
-    pub process: Option<Process>,
-    /// When it is started again.
-    pub restart: Restart,
-    /// When it is due, on the host's clock; zero: at once.
-    pub due_us: u64,
-    /// Whether its exit status has the meanings of `board`.
-    pub appliance: bool,
-}
 
 /// What the duty loop works with; all of it made before.
 #[derive(Debug)]
@@ -449,51 +421,6 @@ impl Duty<'_> {
             End::Nodes { .. } | End::LastWord { .. } | End::Rest { .. } => return None,
         }
         self.poll_end(now, end)
-    }
-}
-
-/// An exit status as a person reads it.
-struct Status(i32);
-
-impl std::fmt::Display for Status {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            127 => f.write_str("exit status 127 (its program could not be executed)"),
-            signal if signal < 0 => write!(f, "ended by signal {}", -signal),
-            status => write!(f, "exit status {status}"),
-        }
-    }
-}
-
-/// An error of the kernel by its number: its words would be allocated.
-struct Errno<'a>(&'a std::io::Error);
-
-impl std::fmt::Display for Errno<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "errno {}", self.0.raw_os_error().unwrap_or(0))
-    }
-}
-
-fn kill(node: &Node, why: &str) {
-    let (number, counter) = (node.runs.node(), node.runs.counter());
-    match node.process.as_ref().map(Process::kill) {
-        None => {}
-        Some(Ok(())) => say!("{number} run {counter} killed by {why}"),
-        Some(Err(error)) => say!("{number} run {counter} cannot be killed: {}", Errno(&error)),
-    }
-}
-
-fn gone(process: &mut Option<Process>) -> Option<i32> {
-    match process.as_ref()?.reap() {
-        Ok(None) => None,
-        Ok(Some(status)) => {
-            *process = None;
-            Some(status)
-        }
-        Err(error) => {
-            say!("a process cannot be waited for: {}", Errno(&error));
-            None
-        }
     }
 }
 

@@ -21,3 +21,4 @@ pub mod rules;
 pub mod runs;
 pub mod start;
 pub mod sys;
+pub mod vm;

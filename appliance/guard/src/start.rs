@@ -6,12 +6,13 @@
 use crate::cgroup::Group;
 use crate::child::{Launcher, Program};
 use crate::counters::{Counters, Recorder};
-use crate::duty::{Duty, Kept, Node};
+use crate::duty::Duty;
 use crate::lease::Lease;
 use crate::link::Link;
 use crate::load::Plan;
 use crate::restart::Restart;
 use crate::runs::Runs;
+use crate::vm::{Kept, Node};
 use crate::{lock, memory, qemu, rules, say, sys};
 use palisade_core::id::NodeId;
 use std::fs::File;

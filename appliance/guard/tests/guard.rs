@@ -114,6 +114,28 @@ fn the_end_of_the_lease_kills_every_node_and_a_new_lease_allows_a_start() {
 }
 
 #[test]
+fn a_guard_and_vm_that_were_stopped_past_the_lease_gain_nothing() {
+    let mut world = World::new("stopped");
+    let mut appliance = world.started();
+    appliance.lease_ms = 1500;
+    appliance.start(1, 1);
+    let (guard, pid) = (world.pid(), world.process("node 1 run 1"));
+    signal(guard, libc::SIGSTOP);
+    signal(pid, libc::SIGSTOP);
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(lives(pid));
+    // A lease that was sent before the stop is read after it, and is over all the same.
+    appliance.send(&Message::Lease { clock: appliance.clock, lease_ms: 1500 });
+    appliance.leases = false;
+    let before = Instant::now();
+    signal(guard, libc::SIGCONT);
+    assert_eq!(appliance.until(1, RunState::Exited, 1).gone_through, 1);
+    println!("killed, although stopped, {:?} after the guard went on", before.elapsed());
+    assert!(before.elapsed() < Duration::from_secs(1));
+    assert!(!lives(pid) && world.log().contains("killed by the lease"));
+}
+
+#[test]
 fn vms_die_with_their_guard_and_the_next_proves_them_gone_and_counts_on() {
     let mut world = World::new("guard-dies");
     let mut appliance = world.started();

@@ -84,10 +84,12 @@ impl World {
             let stream = UnixStream::connect(&socket).ok()?;
             stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
             let reader = Reader::new();
-            let mut new = Appliance { stream, reader, clock: 0, boot: 0, runs: BTreeMap::new(), leases: true };
+            let mut new =
+                Appliance { stream, reader, clock: 0, boot: 0, runs: BTreeMap::new(), leases: false, lease_ms: 6000 };
             while new.clock == 0 {
                 new.listen().then_some(())?;
             }
+            new.leases = true;
             Some(new)
         })
     }
@@ -160,6 +162,7 @@ pub struct Appliance {
     pub runs: BTreeMap<u8, RunReport>,
     /// Renew the lease with each stamp.
     pub leases: bool,
+    pub lease_ms: u32,
 }
 
 impl Appliance {
@@ -191,7 +194,7 @@ impl Appliance {
             }
         }
         if self.leases && self.clock != 0 {
-            self.send(&Message::Lease { clock: self.clock, lease_ms: 6000 });
+            self.send(&Message::Lease { clock: self.clock, lease_ms: self.lease_ms });
         }
         true
     }
@@ -228,7 +231,7 @@ impl Appliance {
 
     pub fn order_start(&mut self, node: u8, after: u32) {
         self.until_so("a stamp", |own| (own.clock != 0).then_some(()));
-        self.send(&Message::Lease { clock: self.clock, lease_ms: 6000 });
+        self.send(&Message::Lease { clock: self.clock, lease_ms: self.lease_ms });
         self.send(&Message::Start { node: NodeId::new(node), after });
     }
 
