@@ -3,6 +3,7 @@
 //! Owns the command line and the exit status. The rest is the library; the allocator is counted here, so that a running
 //! guard can say that it allocated nothing on duty.
 
+use palisade_core::config::check;
 use palisade_guard::{load, memory, rules, say, start};
 use std::path::Path;
 use std::process::ExitCode;
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["run", file] => run(Path::new(file)),
-        ["check", file] => check(Path::new(file)),
+        ["check", file] => report(Path::new(file)),
         ["--help" | "-h" | "help"] => {
             println!("{USAGE}");
             ExitCode::SUCCESS
@@ -65,7 +66,7 @@ fn run(file: &Path) -> ExitCode {
     }
 }
 
-fn check(file: &Path) -> ExitCode {
+fn report(file: &Path) -> ExitCode {
     let plan = match load::load(file) {
         Ok(plan) => plan,
         Err(faults) => {
@@ -75,6 +76,9 @@ fn check(file: &Path) -> ExitCode {
             return ExitCode::from(EXIT_REFUSED);
         }
     };
+    for warning in &check::warnings(&plan.config) {
+        println!("{}: {warning}", plan.host.config.display());
+    }
     for node in &plan.host.nodes {
         match rules::unproved_disk(node) {
             None => println!("node {}: vm-gone and vm-stopped prove that it can no longer write", node.id),
