@@ -13,7 +13,7 @@ use crate::rundir::RunDir;
 use crate::status::Client;
 use crate::stop;
 use crate::switch::Switch;
-use palisade_core::status::{Role, Summary};
+use palisade_core::status::{HistoryEntry, Role, Summary};
 use palisade_core::wire::node::NodeState;
 use palisade_guard::host::names;
 use std::collections::BTreeMap;
@@ -220,6 +220,15 @@ impl Cluster {
             }
         }
         Err(last)
+    }
+
+    /// The fencing records, as the leader tells them.
+    ///
+    /// # Errors
+    /// A sentence: nobody leads, or the leader does not answer.
+    pub fn records(&self) -> Result<Vec<HistoryEntry>, String> {
+        let leader = self.leader().ok_or("no appliance says that it leads")?;
+        self.ask(leader)?.history().map_err(|error| format!("appliance {leader} does not tell its history: {error}"))
     }
 
     /// Allocations since the seal, all appliances together.

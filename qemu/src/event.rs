@@ -48,6 +48,8 @@ pub enum Kind {
     Admitted,
     /// A view was committed, or reached a node.
     View,
+    /// An appliance saw that one of its nodes is dead or dying.
+    Noticed,
     /// The decision to fence somebody is committed.
     Condemned,
     /// An order went to an executor.
@@ -167,6 +169,8 @@ fn parse_log(at: Duration, who: Who, line: &str) -> Event {
         Kind::Leader
     } else if says("view ") && has(" committed") {
         Kind::View
+    } else if has(" says lastgasp") || has(": monitor says panicked") || (says("guard: ") && has(" is exited")) {
+        Kind::Noticed
     } else if says("order ") {
         Kind::Order
     } else {
@@ -241,6 +245,10 @@ mod tests {
         for (message, kind) in [
             ("leads under ballot 1.1", Kind::Leader),
             ("admitted as incarnation 12ab", Kind::Admitted),
+            ("node 2: monitor says Panicked", Kind::Noticed),
+            ("guard: node 3 run 1 is Exited", Kind::Noticed),
+            ("guard: node 3 run 1 is Running", Kind::Note),
+            ("node 1 says LastGasp { reason: Panic }", Kind::Noticed),
             ("order Off node 2 with qmp by host 2", Kind::Order),
             ("host 2 answers Confirmed(VmStopped) about node 2", Kind::Note),
             ("something in some order or other", Kind::Note),

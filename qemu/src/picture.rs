@@ -19,13 +19,14 @@ const TITLE: f64 = 46.0;
 const AXIS: f64 = 34.0;
 
 /// How an event is drawn, and what the legend says about it. What is not here is not drawn.
-const MARKS: [(Kind, &str, &str); 11] = [
-    (Kind::Injected, "#c62828", "done to the cluster"),
+const MARKS: [(Kind, &str, &str); 12] = [
+    (Kind::Injected, "#c62828", "done to it"),
     (Kind::Power, "#6d4c41", "power on or off"),
     (Kind::Leader, "#1565c0", "leader elected"),
     (Kind::Admitted, "#4fc3f7", "appliance admitted"),
+    (Kind::Noticed, "#ffd54f", "noticed"),
     (Kind::Condemned, "#ef6c00", "condemned"),
-    (Kind::Order, "#fbc02d", "fence ordered"),
+    (Kind::Order, "#827717", "ordered"),
     (Kind::Confirmed, "#6a1b9a", "confirmed"),
     (Kind::NodeSuspect, "#ffab91", "told: suspect"),
     (Kind::NodeDown, "#ad1457", "told: down"),

@@ -16,8 +16,8 @@ const MANAGEMENT_IP: &str = "10.0.2.15";
 pub const BMC_USER: &str = "admin";
 /// Every BMC's password: these BMCs listen on loopback only, for the time of a run.
 pub const BMC_PASSWORD: &str = "secret12";
-/// Memory of a node's VM, MiB.
-const NODE_MIB: u32 = 256;
+/// Memory of a node's VM, MiB. Little, since the kernel's freeing of it delays the news of a killed VM.
+const NODE_MIB: u32 = 160;
 
 /// A whole machine room.
 #[derive(Clone, Debug)]

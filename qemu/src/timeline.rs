@@ -27,7 +27,7 @@ fn coloured(event: &Event) -> String {
     let code = match event.kind {
         Kind::Injected | Kind::Power => "1;31",
         Kind::NodeDown | Kind::Confirmed => "1;35",
-        Kind::Condemned | Kind::NodeSuspect | Kind::Order => "33",
+        Kind::Noticed | Kind::Condemned | Kind::NodeSuspect | Kind::Order => "33",
         Kind::NodeUp | Kind::Session | Kind::Admitted => "32",
         Kind::Leader => "1;34",
         _ if event.who == Who::Runner => "1",

@@ -215,11 +215,16 @@ impl Stage<'_> {
             measures.notified.push((survivor, last));
         }
         let after = |kinds: &[Kind]| {
-            let first = journal.find(self.place, |event| kinds.contains(&event.kind) && event.at >= deed);
-            first.map(|event| event.at.saturating_sub(deed))
+            let is_first = |event: &Event| {
+                let about = event.node == 0 || victims.contains(&event.node);
+                kinds.contains(&event.kind) && about && event.at >= deed
+            };
+            journal.find(self.place, is_first).map(|event| event.at.saturating_sub(deed))
         };
-        measures.detection = after(&[Kind::Condemned, Kind::NodeSuspect]);
+        let noticed = after(&[Kind::Noticed, Kind::Condemned, Kind::NodeSuspect]);
         measures.proof = after(&[Kind::Confirmed]);
+        // Where the notice is the proof, the leader may commit it before the noticing appliance's log line is out.
+        measures.detection = noticed.into_iter().chain(measures.proof).min();
         Ok(measures)
     }
 
