@@ -185,6 +185,8 @@ fn prepare(house: &House) -> Result<Toolchain, Error> {
 /// The command that builds kernel and appliance: one relocatable ELF file.
 fn unikernel(house: &House, toolchain: &Toolchain, mut command: Command, target: &Path) -> Result<Command, Error> {
     let mut flags = vec!["-Clinker-flavor=ld.lld".to_owned(), "-Clinker=ld.lld".to_owned()];
+    // `audit` reads this mangling, which older compilers do not choose by themselves.
+    flags.push("-Csymbol-mangling-version=v0".to_owned());
     flags.extend(PORTABLE.iter().map(|name| format!("--cfg={name}_backend=\"soft\"")));
     for_the_bare_machine(house, toolchain, &mut command, flags)?;
     command.args(["--package", "palisade", "--target-dir"]).arg(target).current_dir(house.tree());

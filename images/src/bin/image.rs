@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use palisade_images::appliance::{self, Kind};
-use palisade_images::{Error, House, map, node, reproducible};
+use palisade_images::{Error, House, audit, map, node, reproducible};
 
 const HELP: &str = "\
-cargo image [appliance | node] [--faults] [--quiet] [--reproducible] [--lint]
+cargo image [appliance | node] [--faults] [--quiet] [--reproducible] [--lint] [--audit]
 
 Builds target/images/palisade.elf, which boots with
 
@@ -19,6 +19,7 @@ and target/images/node/{vmlinux,initrd.img}, the node. With a word, only that on
   --quiet         does not print the memory map
   --reproducible  builds a second time in another folder and compares the bytes
   --lint          builds nothing, but runs the linter over unikernel and loader
+  --audit         checks what the unikernel calls (images/kernel-calls.txt), and that no function can call itself
 
 PALISADE_RUSTC names the compiler to use, if the first one that is found is not the right one.
 ";
@@ -45,6 +46,7 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<(), Error> {
             "--quiet" => quiet = true,
             "--reproducible" => twice = true,
             "--lint" => return appliance::lint(&house),
+            "--audit" => return check(&house),
             "--help" | "-h" => {
                 print!("{HELP}");
                 return Ok(());
@@ -72,4 +74,17 @@ fn run(arguments: impl Iterator<Item = String>) -> Result<(), Error> {
         print!("{}", map::read(&house, &image)?);
     }
     Ok(())
+}
+
+/// Says what the audit finds; anything found is an error.
+fn check(house: &House) -> Result<(), Error> {
+    let found = audit::check(house)?;
+    for finding in &found {
+        println!("{finding}");
+    }
+    if found.is_empty() {
+        println!("every call is on the list, nothing asks for memory, no function calls itself");
+        return Ok(());
+    }
+    Err(Error(format!("{} findings", found.len())))
 }
