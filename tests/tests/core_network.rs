@@ -256,14 +256,14 @@ fn faults_then_peace(hosts: u8, seed: u64) {
     world.run_ms(30_000);
     // A host that died with no member node on it was never fenced (SAFETY D5), so nobody turned it on: a person does.
     world.power_all();
-    let all_up = world.run_until_true(60_000, World::all_up);
+    let all_up = world.run_until_true(240_000, World::all_up);
     assert!(all_up, "seed {seed}, {hosts} hosts: not all up in the end\n{}", world.story());
 }
 
 #[test]
 fn many_seeds_with_faults_and_then_peace() {
     let first: u64 = std::env::var("PALISADE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
-    let count: u64 = std::env::var("PALISADE_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(60);
+    let count: u64 = std::env::var("PALISADE_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(200);
     for seed in first..first + count {
         let hosts = [3, 3, 5][usize::try_from(seed % 3).unwrap()];
         let run = std::panic::catch_unwind(|| faults_then_peace(hosts, seed));

@@ -73,6 +73,8 @@ pub const ELECTION_MAX_MS: u32 = 500;
 pub const BEAT_MS: u32 = 200;
 /// Silence after which a node is accused by its own appliance, ms.
 pub const NODE_DEAD_MS: u32 = 1500;
+/// A started VM that is no member and says nothing for so long is started anew, ms. Longer than any honest boot.
+pub const NODE_BOOT_MS: u32 = 180_000;
 /// A node resets itself when its lease has not been renewed for so long, ms.
 pub const NODE_LEASE_MS: u32 = 5000;
 /// A guard kills its node VMs when its lease has not been renewed for so long by the host's clock, ms.

@@ -6,7 +6,7 @@
 use crate::config::Config;
 use crate::id::{BootId, HostId, Incarnation, NodeId};
 use crate::io::MonitorEvent;
-use crate::limits::LOCAL_NODES_MAX;
+use crate::limits::{LOCAL_NODES_MAX, NODE_BOOT_MS};
 use crate::outbox::Outbox;
 use crate::state::{NodeRow, State};
 use crate::time::{Duration, Instant};
@@ -32,6 +32,8 @@ struct Guest {
     /// A RESET was seen in the present run since the session of `incarnation` began.
     reset: bool,
     last_beat: Instant,
+    /// When the present run was first reported.
+    seen_at: Instant,
     /// The stamp of its newest BEAT.
     stamp: u64,
     /// The run that panicked.
@@ -58,6 +60,7 @@ impl Guest {
         after_reset: false,
         reset: false,
         last_beat: Instant::ZERO,
+        seen_at: Instant::ZERO,
         stamp: 0,
         panicked: 0,
         gasped: 0,
@@ -126,7 +129,7 @@ impl Local {
     }
 
     /// The guard reported a node's VM. Whether that is news.
-    pub fn take_report(&mut self, report: &RunReport, outbox: &mut Outbox) -> bool {
+    pub fn take_report(&mut self, now: Instant, report: &RunReport, outbox: &mut Outbox) -> bool {
         let Some(slot) = self.slot(report.node) else { return false };
         let guest = &mut self.guests[usize::from(slot)];
         self.boot = report.boot;
@@ -136,7 +139,7 @@ impl Local {
         let news = guest.report != *report;
         if guest.report.counter != report.counter || guest.report.boot != report.boot {
             let (start_at, start_pause) = (guest.start_at, guest.start_pause);
-            *guest = Guest { start_at, start_pause, ..Guest::NONE };
+            *guest = Guest { start_at, start_pause, seen_at: now, ..Guest::NONE };
         }
         guest.report = *report;
         news
@@ -212,20 +215,24 @@ impl Local {
         bound.map(|guest| guest.last_beat + dead).min().unwrap_or(Instant::FAR)
     }
 
-    /// Has the guard start the nodes that are to run and provably do not: never run, exited, or Confirmed down in the very
-    /// run that is still there. Only an admitted appliance calls this (SAFETY E4); `busy` nodes have an order out (F2).
+    /// Has the guard start the nodes that are to run and do not: never run, exited, Confirmed down in the very run that is
+    /// still there, or sick before they became members. Only an admitted appliance calls this (SAFETY E4); `busy` nodes
+    /// have an order out (F2). This is no fence: it ends no member, and should a view that makes it one be under way, the
+    /// guard's report that the run is gone is the proof.
     pub fn start_nodes(
         &mut self,
         now: Instant,
         config: &Config,
         view: &State,
+        dead: Duration,
         busy: impl Fn(NodeId) -> bool,
         outbox: &mut Outbox,
     ) -> Instant {
         let mut next = Instant::FAR;
         for (guest, &node) in self.guests.iter_mut().zip(&self.slots) {
             let wanted = config.node(node).is_some_and(|node| node.start);
-            if !wanted || guest.report.node != node || busy(node) || !may_start(guest, view.node(node)) {
+            next = next.min(now + START_PAUSE);
+            if !wanted || guest.report.node != node || busy(node) || !may_start(now, guest, view.node(node), dead) {
                 continue;
             }
             if now >= guest.start_at {
@@ -259,13 +266,14 @@ impl Local {
     }
 }
 
-fn may_start(guest: &Guest, row: &NodeRow) -> bool {
+fn may_start(now: Instant, guest: &Guest, row: &NodeRow, dead: Duration) -> bool {
     let report = &guest.report;
     let gone = matches!(report.state, RunState::None | RunState::Exited);
     let fenced_here = row.run.boot == report.boot && row.run.counter == report.counter;
     match row.state {
-        NodeState::Unknown => gone,
-        NodeState::Down => gone || fenced_here && guest.incarnation_is_over(row),
+        NodeState::Unknown => gone || guest.is_sick(now, dead),
+        NodeState::Down if fenced_here => gone || guest.incarnation_is_over(row),
+        NodeState::Down => gone || guest.is_sick(now, dead),
         NodeState::Up | NodeState::Condemned | NodeState::Left => false,
     }
 }
@@ -274,6 +282,15 @@ impl Guest {
     /// No incarnation but the one that was Confirmed spoke in the present run.
     const fn incarnation_is_over(&self, row: &NodeRow) -> bool {
         self.incarnation == 0 || self.incarnation == row.dead
+    }
+
+    /// The present run will not become a member any more.
+    fn is_sick(&self, now: Instant, dead: Duration) -> bool {
+        let panicked = self.panicked != 0 && self.panicked == self.report.counter;
+        if self.incarnation == 0 {
+            return panicked || now.since(self.seen_at) >= Duration::from_millis(u64::from(NODE_BOOT_MS));
+        }
+        panicked || self.gasped == self.incarnation || now.since(self.last_beat) >= dead
     }
 }
 

@@ -353,6 +353,14 @@ impl World {
         h.boot_engine(now, config, Boot { host: HostId::new(host), incarnation, entropy, config_hash: 1 });
         self.note(format!("the appliance of host {host} is incarnation {incarnation:x}"));
         self.feed(host, Input::Tick);
+        // A monitor that is joined anew tells the present state: an old panic is not lost.
+        let life = self.hosts[&host].life;
+        let panicked: Vec<u8> =
+            self.guests.values().filter(|g| g.host == host && g.mood == Mood::Panicked).map(|g| g.node).collect();
+        for node in panicked {
+            let slot = self.hosts[&host].slot(node);
+            self.at(self.now + 20_000, Event::Monitor { host, life, slot, panicked: true });
+        }
     }
 
     fn guard_tick(&mut self, host: u8, boot: u64) {

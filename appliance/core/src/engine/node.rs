@@ -38,7 +38,7 @@ impl Engine {
                 let (config, executor) = (self.config(), &self.executor);
                 let busy = |node| executor.is_busy_with(node);
                 let view = &self.acceptor.committed;
-                self.node_timer = self.local.start_nodes(now, config, view, busy, &mut self.outbox);
+                self.node_timer = self.local.start_nodes(now, config, view, dead, busy, &mut self.outbox);
             }
             self.due(self.node_timer);
         }
@@ -67,7 +67,7 @@ impl Engine {
                     }
                 }
                 guard::Message::Run(report) => {
-                    if self.local.take_report(&report, &mut self.outbox) {
+                    if self.local.take_report(now, &report, &mut self.outbox) {
                         log::info!("guard: {} run {} is {:?}", report.node, report.counter, report.state);
                         self.urgent = true;
                         self.node_timer = now;
