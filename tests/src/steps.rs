@@ -37,7 +37,7 @@ impl Step {
     pub fn needs(&self) -> &'static [Work] {
         match self.name.as_str() {
             "fmt" | "fmt-unikernel" | "clippy" => &[Work::Install],
-            "tidy" | "unit" | "doc" | "install" | "clippy-unikernel" | "reproducible" => &[],
+            "tidy" | "unit" | "doc" | "install" | "clippy-unikernel" | "audit" | "reproducible" => &[],
             "ctl" => &[Work::Install],
             name if name.starts_with("interop") => &[Work::Install],
             _ => &[Work::Install, Work::Images],
@@ -104,6 +104,12 @@ pub fn steps(root: &Path, long: bool) -> std::io::Result<Vec<Step>> {
             work: Work::Images,
             timeout: minutes(25),
         },
+        cargo(
+            "audit",
+            "the unikernel calls only what it may, nothing asks for memory, no function calls itself",
+            "run --quiet --release -p palisade-images --bin image -- --audit",
+            minutes(10),
+        ),
         cargo(
             "reproducible",
             "two builds in two folders give the same bytes",
