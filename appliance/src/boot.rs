@@ -6,11 +6,11 @@
 use core::fmt;
 use core::mem::MaybeUninit;
 
-use crate::engine::{Boot, Engine};
 use ::log::{LevelFilter, info, warn};
 use heapless::Vec;
 use palisade_core::board;
 use palisade_core::config::{self, Config, Timing, check, parse};
+use palisade_core::engine::{Boot, Engine};
 use palisade_core::id::{HostId, NodeId};
 use palisade_core::limits::{CONFIG_BYTES_MAX, LOCAL_NODES_MAX};
 
@@ -20,6 +20,7 @@ use crate::console::Console;
 use crate::devices::Devices;
 use crate::entropy::Entropy;
 use crate::fwcfg::{self, Files};
+use crate::hal;
 use crate::machine::{Machine, Parts};
 use crate::memory::{ARENA, Arena};
 use crate::net::links::Broken;
@@ -45,7 +46,10 @@ pub fn start() -> Machine {
     serial::start();
     ::log::set_max_level(LevelFilter::Info);
     let faults = if cfg!(feature = "faults") { ", faults image" } else { "" };
-    serial::say(format_args!("palisade {}{faults}: boot", env!("CARGO_PKG_VERSION")));
+    // `cargo image` reads these numbers: nothing of ours allocates, so this is the heap that will be sealed.
+    let heap = hermit::palisade::heap();
+    let version = env!("CARGO_PKG_VERSION");
+    serial::say(format_args!("palisade {version}{faults}: boot, heap {} of {} bytes", heap.used, heap.size));
     let stack = Stack::paint();
     let Some(clock) = Clock::start() else {
         refuse(format_args!("the ACPI timer at port 0x608 does not run: use machine type pc or q35"))
@@ -75,10 +79,12 @@ pub fn start() -> Machine {
     hermit::palisade::seal();
     let heap = hermit::palisade::heap();
     let boot_us = u32::try_from(clock.now().as_micros()).unwrap_or(u32::MAX);
+    let (pages, pages_max) = hal::pages();
     info!(
-        "sealed after {boot_us} us: heap {} of {} bytes, incarnation {incarnation:016x}",
+        "sealed after {boot_us} us: heap {} of {} bytes, ring pages {pages} of {pages_max}",
         heap.used_at_seal, heap.size
     );
+    info!("incarnation {incarnation:016x}");
     Machine::new(
         engine,
         config,
@@ -153,7 +159,11 @@ fn find_devices(clock: &Clock, config: &'static Config, host: HostId, parts: &mu
     if pci::is_empty(board::VSOCK_SLOT) {
         warn!("no vsock device in slot {:#04x}: no status and no requests by vsock", board::VSOCK_SLOT);
     } else {
-        keep(&mut parts.vsock, need(board::VSOCK_SLOT, Vsock::start(vsock, vsock_events)));
+        let vsock = need(board::VSOCK_SLOT, Vsock::start(vsock, vsock_events));
+        if u64::from(own.cid) != vsock.cid() {
+            warn!("the vsock device has CID {}, the configuration says {}", vsock.cid(), own.cid);
+        }
+        keep(&mut parts.vsock, vsock);
     }
     (incarnation, seed)
 }

@@ -24,6 +24,7 @@ impl<T> Once<T> {
     }
 
     /// The content, for the first who asks.
+    #[expect(clippy::mut_from_ref, reason = "the flag sees to it that there is one reference")]
     pub fn claim(&'static self) -> &'static mut T {
         assert!(!self.claimed.swap(true, Ordering::AcqRel), "invariant: a static is claimed once");
         // SAFETY: the flag lets exactly one caller come here, so this is the only reference there will ever be.

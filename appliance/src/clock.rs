@@ -138,7 +138,7 @@ fn rate(ticks: u64, counts: u64) -> Option<u64> {
     if ticks == 0 || counts == 0 {
         return None;
     }
-    let micros = u128::from(ticks) * 1_000_000 << RATE_BITS;
+    let micros = (u128::from(ticks) * 1_000_000) << RATE_BITS;
     u64::try_from(micros / (u128::from(TIMER_HZ) * u128::from(counts))).ok().filter(|rate| *rate > 0)
 }
 

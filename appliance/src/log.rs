@@ -22,6 +22,8 @@ const PER_SECOND: u64 = 100;
 const BURST: u64 = 200;
 /// Of these, kept for warnings and errors.
 const RESERVED: u64 = 50;
+/// How often the log says that lines were dropped, microseconds.
+const SAY_EVERY_US: u64 = 1_000_000;
 /// Bytes that go to the port in one turn of the loop: a quarter of a millisecond under emulation.
 const TURN: usize = 256;
 
@@ -64,11 +66,13 @@ struct Log {
     repaid_at: u64,
     /// Lines dropped since the log last said so.
     silenced: u32,
+    /// When it last said so, microseconds.
+    said_at: u64,
 }
 
 impl Log {
     const fn new() -> Self {
-        Self { bytes: [0; RING], head: 0, tail: 0, spent: 0, repaid_at: 0, silenced: 0 }
+        Self { bytes: [0; RING], head: 0, tail: 0, spent: 0, repaid_at: 0, silenced: 0, said_at: 0 }
     }
 
     fn allow(&mut self, level: Level) -> bool {
@@ -121,7 +125,9 @@ impl Log {
             self.tail += end - start;
             left -= end - start;
         }
-        if self.silenced > 0 && self.tail == self.head {
+        let now = NOW.load(Ordering::Relaxed);
+        if self.silenced > 0 && self.tail == self.head && now.saturating_sub(self.said_at) > SAY_EVERY_US {
+            self.said_at = now;
             let mut line = Line::new();
             let silenced = core::mem::take(&mut self.silenced);
             let _ = write!(line, "palisade: {silenced} lines of the log were dropped");
@@ -196,7 +202,7 @@ pub fn drain() -> bool {
 
 /// Whether anything is waiting for the port.
 pub fn is_empty() -> bool {
-    LOG.with(|log| log.head == log.tail && log.silenced == 0).unwrap_or(true)
+    LOG.with(|log| log.head == log.tail).unwrap_or(true)
 }
 
 /// Writes all that the port takes without waiting; for the last words.

@@ -10,9 +10,9 @@
 //!   └───────────────── something was there: at once; else sleep until an interrupt or the next deadline ◄──────────┘
 //! ```
 
-use crate::engine::Engine;
 use heapless::Vec;
 use palisade_core::config::{self, Config};
+use palisade_core::engine::Engine;
 use palisade_core::id::HostId;
 use palisade_core::io::{Input, Output, Road};
 use palisade_core::limits::{ID_SLOTS, LINKS_MAX, LOCAL_NODES_MAX, OUTPUTS_MAX};
@@ -159,6 +159,9 @@ impl Machine {
         loop {
             self.clock.discipline();
             let was_busy = self.turn();
+            if self.engine.wants_restart() {
+                hermit::palisade::fail_stop(format_args!("this appliance was condemned; it restarts without memory"));
+            }
             if !was_busy {
                 self.sleep();
             }

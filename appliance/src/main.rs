@@ -15,7 +15,6 @@ mod cell;
 mod clock;
 mod console;
 mod devices;
-mod engine;
 mod entropy;
 #[cfg(feature = "faults")]
 mod faults;
@@ -61,7 +60,8 @@ fn palisade_epitaph(words: fmt::Arguments<'_>) -> ! {
     // Last words that themselves fail are no reason to start anew.
     if !DYING.swap(true, Ordering::AcqRel) {
         log::flush();
-        serial::say(format_args!("\npalisade: EPITAPH after {} us: {words}", log::now()));
+        serial::break_line();
+        serial::say(format_args!("palisade: EPITAPH after {} us: {words}", log::now()));
     }
     serial::exit(Exit::FailStop)
 }

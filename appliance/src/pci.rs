@@ -141,7 +141,7 @@ pub fn find(slot: u8, kind: Kind, vector: u8) -> Result<Found, Error> {
     let mut at = low_byte(read(slot, CAPABILITIES)) & 0xfc;
     for _ in 0..CAPABILITIES_MAX {
         // The first 64 bytes are the header: zero ends the list.
-        if at < 0x40 || at > 0xf0 {
+        if !(0x40..=0xf0).contains(&at) {
             break;
         }
         let [id, next, _, structure] = read(slot, at).to_le_bytes();

@@ -163,6 +163,12 @@ impl<const SIZE: usize, const BYTES: usize> Sender<SIZE, BYTES> {
             device.notify(self.index);
         }
     }
+
+    /// Makes the ring inconsistent on purpose.
+    #[cfg(feature = "faults")]
+    pub fn spoil(&mut self) {
+        self.held = [None; SIZE];
+    }
 }
 
 fn corrupt(why: &str) -> ! {

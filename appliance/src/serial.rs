@@ -38,17 +38,10 @@ impl Exit {
             Self::Refused => 2,
         }
     }
-
-    const fn status(self) -> i32 {
-        match self {
-            Self::FailStop => board::EXIT_FAIL_STOP,
-            Self::Refused => board::EXIT_REFUSED,
-        }
-    }
 }
 
-const _: () = assert!(Exit::FailStop.value() as i32 * 2 + 1 == Exit::FailStop.status());
-const _: () = assert!(Exit::Refused.value() as i32 * 2 + 1 == Exit::Refused.status());
+const _: () = assert!(2 * Exit::FailStop.value() + 1 == board::EXIT_FAIL_STOP.cast_unsigned());
+const _: () = assert!(2 * Exit::Refused.value() + 1 == board::EXIT_REFUSED.cast_unsigned());
 
 /// Switches input interrupts off and the FIFO on.
 pub fn start() {
@@ -68,6 +61,11 @@ pub fn put(bytes: &[u8]) {
     }
 }
 
+/// Ends a line that somebody else may have begun.
+pub fn break_line() {
+    let _ = put_patiently(b'\n');
+}
+
 /// Says one line, cut if it is long or if nobody takes it.
 pub fn say(words: fmt::Arguments<'_>) {
     let mut line = Line { room: LINE_MAX };
@@ -84,7 +82,7 @@ impl Write for Line {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for byte in text.bytes() {
             self.room = self.room.checked_sub(1).ok_or(fmt::Error)?;
-            put_patiently(byte)?;
+            put_patiently(if byte == b'\n' { b' ' } else { byte })?;
         }
         Ok(())
     }

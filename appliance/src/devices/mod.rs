@@ -42,6 +42,7 @@ const _: () = assert!(qmp::PROFILE.message_bytes_max <= MESSAGE_MAX && ipmi::PRO
 static MONITORS: Once<Vec<Monitor, LOCAL_NODES_MAX>> = Once::new(Vec::new());
 
 /// What carries an attempt out.
+#[expect(clippy::large_enum_variant, reason = "it lives in a static, and a box would need an allocator")]
 enum Work {
     /// The monitor of this slot; the attempt lives in it.
     Monitor(usize),

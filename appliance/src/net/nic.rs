@@ -78,10 +78,11 @@ impl Nic {
         self.send.kick(&mut self.device);
     }
 
-    /// Makes a ring inconsistent on purpose.
+    /// Makes the rings inconsistent on purpose.
     #[cfg(feature = "faults")]
     pub fn spoil(&mut self) {
         self.receive.spoil();
+        self.send.spoil();
     }
 }
 
