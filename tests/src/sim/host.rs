@@ -176,7 +176,7 @@ impl Host {
 
     pub(super) fn guard_tick(&mut self, now: Micros) -> Vec<Vec<u8>> {
         self.ticks += 1;
-        if self.ticks % 4 != 0 {
+        if !self.ticks.is_multiple_of(4) {
             return self.starting().collect();
         }
         let mut frames = vec![Self::frame(&Message::Stamp { boot: self.boot, clock: now + 1 })];

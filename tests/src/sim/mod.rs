@@ -6,6 +6,8 @@
 
 pub mod check;
 pub mod config;
+mod devices;
+mod faults;
 mod guest;
 mod host;
 mod journal;
@@ -16,9 +18,9 @@ pub use host::{Host, Power};
 use check::Truth;
 use palisade_core::config::Config;
 use palisade_core::engine::Boot;
-use palisade_core::fencing::{Action, Class, Verdict};
+use palisade_core::fencing::{Class, Verdict};
 use palisade_core::id::{HostId, NodeId};
-use palisade_core::io::{DeviceRef, Input, MonitorEvent, Output, Request, Road};
+use palisade_core::io::{Input, MonitorEvent, Output, Request, Road};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 
@@ -146,100 +148,7 @@ impl World {
         }
     }
 
-    /// Powers every host on.
-    pub fn power_all(&mut self) {
-        for host in self.hosts.keys().copied().collect::<Vec<_>>() {
-            self.power_on(host);
-        }
-    }
-
-    /// Powers a host on: its guard starts at once, its appliance soon after.
-    pub fn power_on(&mut self, host: u8) {
-        let boot = self.random() | 1;
-        let h = self.hosts.get_mut(&host).expect("a configured host");
-        if h.power == Power::On {
-            return;
-        }
-        h.power_on(boot);
-        self.note(format!("host {host} powers on"));
-        let delay = 250_000 + self.random() % 100_000;
-        self.at(self.now + delay, Event::BootAppliance { host, boot });
-        self.at(self.now, Event::GuardTick { host, boot });
-    }
-
-    /// Cuts a host's power: everything on it is gone at once.
-    pub fn power_off(&mut self, host: u8) {
-        self.note(format!("host {host} loses power"));
-        self.hosts.get_mut(&host).expect("a configured host").power_off();
-        for guest in self.guests.values_mut().filter(|guest| guest.host == host) {
-            guest.end();
-        }
-        self.truth.sync(&self.guests);
-    }
-
-    /// Freezes a host and all on it, or lets it go on.
-    pub fn freeze(&mut self, host: u8, frozen: bool) {
-        self.note(format!("host {host} frozen: {frozen}"));
-        let life = {
-            let h = self.hosts.get_mut(&host).expect("a configured host");
-            h.frozen = frozen;
-            h.life
-        };
-        let boot = self.hosts[&host].boot;
-        for guest in self.guests.values_mut().filter(|guest| guest.host == host) {
-            guest.frozen = frozen;
-        }
-        if !frozen {
-            self.at(self.now, Event::Tick { host, life });
-            self.at(self.now, Event::GuardTick { host, boot });
-            let nodes: Vec<(u8, u32)> =
-                self.guests.values().filter(|g| g.host == host).map(|g| (g.node, g.run)).collect();
-            for (node, run) in nodes {
-                self.at(self.now, Event::NodeTick { node, run });
-            }
-        }
-        self.truth.sync(&self.guests);
-    }
-
-    /// Kills an appliance alone; its guard starts it again at once.
-    pub fn kill_appliance(&mut self, host: u8) {
-        self.note(format!("the appliance of host {host} is killed"));
-        let h = self.hosts.get_mut(&host).expect("a configured host");
-        h.engine = None;
-        h.life += 1;
-        let boot = h.boot;
-        let delay = 250_000 + self.random() % 200_000;
-        self.at(self.now + delay, Event::BootAppliance { host, boot });
-    }
-
-    /// Does something to a node's guest.
-    pub fn hit(&mut self, node: u8, mood: Mood) {
-        self.note(format!("node {node}: {mood:?}"));
-        let guest = self.guests.get_mut(&node).expect("a configured node");
-        guest.mood = mood;
-        let host = guest.host;
-        match mood {
-            Mood::Gone => self.vm_exits(node),
-            Mood::Panicked => {
-                let h = &self.hosts[&host];
-                let (life, slot) = (h.life, h.slot(node));
-                self.at(self.now + 500, Event::Monitor { host, life, slot, panicked: true });
-            }
-            _ => {}
-        }
-        self.truth.sync(&self.guests);
-    }
-
-    fn vm_exits(&mut self, node: u8) {
-        let guest = self.guests.get_mut(&node).expect("a configured node");
-        let (host, run) = (guest.host, guest.run);
-        guest.end();
-        self.truth.sync(&self.guests);
-        let frames = self.hosts.get_mut(&host).map(|h| h.exited(node, run)).unwrap_or_default();
-        self.from_guard(host, frames);
-    }
-
-    fn from_guard(&mut self, host: u8, frames: Vec<Vec<u8>>) {
+    fn guard_says(&mut self, host: u8, frames: Vec<Vec<u8>>) {
         let life = self.hosts[&host].life;
         for bytes in frames {
             let delay = 100 + self.random() % 200;
@@ -286,7 +195,7 @@ impl World {
                     self.feed(host, Input::Guard { bytes: &bytes });
                 }
             }
-            Event::ToGuard { host, boot, bytes } => self.to_guard(host, boot, &bytes),
+            Event::ToGuard { host, boot, bytes } => self.guard_hears(host, boot, &bytes),
             Event::FromNode { node, life, bytes } => {
                 let host = self.guests[&node].host;
                 let slot = self.hosts[&host].slot(node);
@@ -371,7 +280,7 @@ impl World {
         }
         let frames = h.guard_tick(now);
         let lease_over = h.lease_is_over(now);
-        self.from_guard(host, frames);
+        self.guard_says(host, frames);
         if lease_over {
             let running: Vec<u8> =
                 self.guests.values().filter(|g| g.host == host && g.is_running()).map(|g| g.node).collect();
@@ -384,14 +293,14 @@ impl World {
         self.at(now + 50_000, Event::GuardTick { host, boot });
     }
 
-    fn to_guard(&mut self, host: u8, boot: u64, bytes: &[u8]) {
+    fn guard_hears(&mut self, host: u8, boot: u64, bytes: &[u8]) {
         let now = self.now;
         let h = self.hosts.get_mut(&host).expect("a configured host");
         if h.power == Power::Off || h.boot != boot || h.frozen {
             return;
         }
         let (frames, kills, starts) = h.guard_takes(now, bytes);
-        self.from_guard(host, frames);
+        self.guard_says(host, frames);
         for (node, counter) in kills {
             if self.guests[&node].run == counter && self.guests[&node].is_running() {
                 self.vm_exits(node);
@@ -489,47 +398,6 @@ impl World {
                 self.at(self.now + delay, Event::Datagram { to, bytes: bytes.to_vec() });
             }
         }
-    }
-
-    fn drive(&mut self, host: u8, life: u32, request: &Request) {
-        self.note(format!("host {host} drives {:?} {:?} {:?}", request.device, request.action, request.run));
-        let mut confirmed = None;
-        let mut failed = false;
-        let mut delay = 2_000;
-        match (request.device, request.action) {
-            (DeviceRef::Monitor(slot), Action::Off) => {
-                let node = self.hosts[&host].node(slot);
-                let guest = self.guests.get_mut(&node).expect("a configured node");
-                if guest.run == request.run.counter && guest.is_running() && guest.storage_answers {
-                    guest.stop_and_reset();
-                    confirmed = Some(Class::VmStopped as u8);
-                }
-            }
-            (DeviceRef::Guard(slot), Action::Off) => {
-                let node = self.hosts[&host].node(slot);
-                if self.guests[&node].run == request.run.counter && self.guests[&node].is_running() {
-                    self.vm_exits(node);
-                }
-                confirmed = Some(Class::VmGone as u8);
-            }
-            (DeviceRef::Configured(index), action) => {
-                let target = self.config.devices[usize::from(index)].covers[0];
-                self.truth.ordered(self.now, host, target, action);
-                match self.bmcs[&target] {
-                    Bmc::Works(span) => {
-                        let on = action == Action::On;
-                        self.at(self.now + span / 2, Event::BmcActs { host: target, on });
-                        confirmed = Some(Class::PowerOff as u8);
-                        delay = span;
-                    }
-                    Bmc::Dead => delay = request.timeout.since(request.valid_until).as_micros() + 3_000_000,
-                    Bmc::Refuses => failed = true,
-                }
-            }
-            _ => failed = true,
-        }
-        self.truth.sync(&self.guests);
-        self.at(self.now + delay, Event::DeviceDone { host, life, job: request.job, confirmed, failed });
     }
 
     /// The appliance that leads, if exactly one believes so.

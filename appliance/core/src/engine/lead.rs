@@ -162,7 +162,7 @@ impl Engine {
             self.due(self.proposer.resend_at);
         } else if self.dirty {
             self.dirty = false;
-            self.change_view(now, |facts, next| decide::decide(facts, next));
+            self.change_view(now, decide::decide);
         }
         self.fence(now);
     }

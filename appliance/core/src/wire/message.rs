@@ -199,6 +199,7 @@ pub struct Piece {
 
 /// One message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is no heap to box the heartbeat in; queues are sized for it")]
 pub enum Message {
     /// I am this incarnation; who are you? Answered whatever it says (SAFETY A7).
     Hello {
