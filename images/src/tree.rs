@@ -41,6 +41,12 @@ panic = "abort"
 overflow-checks = true
 debug = 1
 
+# Every datagram goes through these.
+[profile.release.package]
+chacha20 = { opt-level = 3 }
+poly1305 = { opt-level = 3 }
+crc32fast = { opt-level = 3 }
+
 "#;
 
 /// Lays the tree out, but for the kernel.
