@@ -38,7 +38,8 @@ impl Step {
         match self.name.as_str() {
             "fmt" | "fmt-unikernel" | "clippy" => &[Work::Install],
             "tidy" | "unit" | "doc" | "install" | "clippy-unikernel" | "audit" | "reproducible" => &[],
-            "ctl" => &[Work::Install],
+            "ctl" | "guard" => &[Work::Install],
+            name if is_pure(name) => &[],
             name if name.starts_with("interop") => &[Work::Install],
             _ => &[Work::Install, Work::Images],
         }
@@ -119,14 +120,20 @@ pub fn steps(root: &Path, long: bool) -> std::io::Result<Vec<Step>> {
     ];
     for file in test_files(root)? {
         let about = first_sentence(&root.join("tests/tests").join(format!("{file}.rs")));
-        // VMs share two cores with their test: one at a time.
-        let line = test(&format!("-p palisade-tests --test {file}"), "--test-threads=1 --nocapture");
+        // VMs and real peers share two cores with their test: one at a time.
+        let threads = if is_pure(&file) { "" } else { "--test-threads=1 --nocapture" };
+        let line = test(&format!("-p palisade-tests --test {file}"), threads);
         match file.as_str() {
             "tidy" => {}
             _ => steps.push(cargo(&file, &about, &line, minutes(20))),
         }
     }
     Ok(steps)
+}
+
+/// Whether a file's tests compute only: no other program, no real time.
+fn is_pure(file: &str) -> bool {
+    ["core", "sim", "scenario", "model"].iter().any(|start| file.starts_with(start))
 }
 
 /// The names of the files in the tests folder; those that boot VMs last.
@@ -139,15 +146,16 @@ fn test_files(root: &Path) -> std::io::Result<Vec<String>> {
             names.extend(name);
         }
     }
-    names.sort_by_key(|name| (!name.starts_with("interop"), name.clone()));
+    names.sort_by_key(|name| (!is_pure(name), !name.starts_with("interop"), name.clone()));
     Ok(names)
 }
 
-/// The first line of a file's own documentation.
+/// The first sentence of a file's own documentation.
 fn first_sentence(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap_or_default();
-    let line = text.lines().next().unwrap_or_default().trim_start_matches("//!").trim();
-    line.split(". ").next().unwrap_or(line).trim_end_matches('.').to_owned()
+    let lines: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//! ")).collect();
+    let text = lines.join(" ");
+    text.split(". ").next().unwrap_or_default().trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]
