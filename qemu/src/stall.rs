@@ -3,7 +3,7 @@
 //! Owns the measurement and the factor that follows from it. Must never hide a stall: what is scaled is said.
 
 use palisade_core::config::Timing;
-use palisade_core::limits::STALL_MS;
+use palisade_core::limits::STALL_HEARTBEATS;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
@@ -19,8 +19,7 @@ const QUIET_NAP: Duration = Duration::from_millis(5);
 /// The longest stall that the timing tolerates: half of the pause that makes a leader distrust itself.
 #[must_use]
 pub fn tolerated(timing: &Timing) -> Duration {
-    let scale = f64::from(timing.host_dead_ms) / f64::from(Timing::DEFAULT.host_dead_ms);
-    Duration::from_millis(u64::from(STALL_MS) / 2).mul_f64(scale)
+    Duration::from_millis(u64::from(timing.heartbeat_ms * STALL_HEARTBEATS) / 2)
 }
 
 /// Measures for so long, one thread on each processor. The worst stall.

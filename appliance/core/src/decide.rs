@@ -105,6 +105,7 @@ fn decide_host(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
             let version = next.version;
             next.confirm(Target::Host(host), Reason::HostRebooted, &evidence, version);
         }
+        HostState::Down if !row.turned_on && facts.harness.was_turned_on(host) => next.turn_on(host),
         _ => return false,
     }
     true
@@ -144,26 +145,29 @@ fn decide_node(facts: &Facts<'_>, next: &mut State, node: NodeId, home: HostId) 
     let row = *next.node(node);
     let host = if row.may_write() { row.host } else { home };
     let seen = facts.watch.seen(host);
-    // Only the admitted appliance of a host speaks about its nodes; a condemned one still may say that they are gone.
-    let known = next.host(host).incarnation == seen.incarnation && seen.incarnation != 0;
-    let local = seen.beat.locals.iter().find(|local| local.node == node && known);
-    let boot = if known { seen.beat.boot } else { 0 };
-    let Some(local) = local else { return proven(facts, next, node, &row) };
+    let boot = seen.beat.boot;
+    let told = seen.beat.locals.iter().find(|local| local.node == node && seen.incarnation != 0);
+    let Some(local) = told else { return proven(facts, next, node, &row) };
+    // That a run is gone is the guard's word, whichever appliance of that host passes it on. Accusing, and making
+    // members, is for the admitted one.
+    let admitted = next.host(host).incarnation == seen.incarnation;
     if row.may_write() {
-        if let Some((reason, class)) = evidence(&row, local, boot) {
+        if let Some((reason, class)) = evidence(&row, local, boot, admitted) {
             let version = next.version;
             next.confirm(Target::Node(node), reason, &Evidence::by_itself(class), version);
             // What came after may be a member at once: the order within one view is fixed.
-            raise(next, node, host, local, boot);
+            if admitted {
+                raise(next, node, host, local, boot);
+            }
             return true;
         }
-        return proven(facts, next, node, &row) || accuse(facts, next, node, &row, local, boot);
+        return proven(facts, next, node, &row) || admitted && accuse(facts, next, node, &row, local, boot);
     }
-    raise(next, node, host, local, boot)
+    admitted && raise(next, node, host, local, boot)
 }
 
 /// What the guard and the channel prove by themselves about the incarnation in the view.
-fn evidence(row: &NodeRow, local: &LocalNode, boot: BootId) -> Option<(Reason, Class)> {
+fn evidence(row: &NodeRow, local: &LocalNode, boot: BootId, admitted: bool) -> Option<(Reason, Class)> {
     if boot == 0 {
         return None;
     }
@@ -175,7 +179,7 @@ fn evidence(row: &NodeRow, local: &LocalNode, boot: BootId) -> Option<(Reason, C
     }
     let replaced = local.incarnation != 0 && local.incarnation != row.incarnation;
     let after_reset = replaced && local.after_reset && local.bound == row.run.counter;
-    (after_reset && local.health == Health::Live).then_some((Reason::Replaced, Class::VmGone))
+    (admitted && after_reset && local.health == Health::Live).then_some((Reason::Replaced, Class::VmGone))
 }
 
 /// Closes a node's record on the harness's proof.

@@ -93,8 +93,9 @@ pub const STAMP_GAP_MAX_MS: u32 = 500;
 pub const ORDER_MS: u32 = 2000;
 /// A leader that stalled twice within this time steps down, ms (SAFETY A8).
 pub const DISTRUST_MS: u32 = 5000;
-/// A pause of the own loop above this makes a leader distrust its accusations, ms.
-pub const STALL_MS: u32 = 300;
+/// A pause of the own loop of more than so many heartbeats makes an appliance distrust its accusations: short of the silence
+/// that it would accuse, long of what a busy hypervisor does all the time.
+pub const STALL_HEARTBEATS: u32 = 3;
 /// First pause before a failed level is tried again, ms; doubles up to `RETRY_MAX_MS`.
 pub const RETRY_MS: u32 = 250;
 /// The longest pause between two attempts, ms.
@@ -120,3 +121,4 @@ pub const PORT_VSOCK: u32 = 7640;
 // The times: the same function that is asked about a person's configuration.
 const _: () = assert!(crate::config::check::relations(&crate::config::Timing::DEFAULT).is_none());
 const _: () = assert!(HISTORY_MAX <= RECORDS_MAX);
+const _: () = assert!(STALL_HEARTBEATS * HEARTBEAT_MS < HOST_DEAD_MS);

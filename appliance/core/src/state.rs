@@ -46,11 +46,14 @@ pub struct HostRow {
     pub record: Record,
     /// The class of the evidence that it is down; zero otherwise.
     pub class: u8,
+    /// It was turned on again after that, as often as it is tried: from now on its power is a person's affair.
+    pub turned_on: bool,
 }
 
 impl HostRow {
-    const NONE: Self = Self { state: HostState::Out, incarnation: 0, boot: 0, record: Record::NONE, class: 0 };
-    const BYTES: usize = 28;
+    const NONE: Self =
+        Self { state: HostState::Out, incarnation: 0, boot: 0, record: Record::NONE, class: 0, turned_on: false };
+    const BYTES: usize = 32;
 
     /// Whether its appliance counts: admitted, and not Confirmed off (SAFETY F5: a condemned one keeps its vote).
     #[must_use]
@@ -155,8 +158,12 @@ impl State {
 
     /// Admits an appliance under its incarnation.
     pub const fn admit(&mut self, host: HostId, incarnation: Incarnation, boot: BootId) {
-        self.hosts[host.index()] =
-            HostRow { state: HostState::Member, incarnation, boot, record: Record::NONE, class: 0 };
+        self.hosts[host.index()] = HostRow { state: HostState::Member, incarnation, boot, ..HostRow::NONE };
+    }
+
+    /// A host that was fenced by its power was turned on again.
+    pub const fn turn_on(&mut self, host: HostId) {
+        self.hosts[host.index()].turned_on = true;
     }
 
     /// The appliance told its host's boot only after it was admitted.
@@ -338,6 +345,7 @@ fn encode_host(b: &mut [u8], host: HostId, row: &HostRow) {
     put(b, 4, row.incarnation.to_le_bytes());
     put(b, 12, row.boot.to_le_bytes());
     put(b, 20, row.record.decided.to_le_bytes());
+    put(b, 28, [u8::from(row.turned_on), 0, 0, 0]);
 }
 
 fn decode_host(b: &Fields<'_>) -> Result<HostRow> {
@@ -347,6 +355,7 @@ fn decode_host(b: &Fields<'_>) -> Result<HostRow> {
         boot: b.u64(12),
         record: Record { reason: Reason::from_wire(b.u8(2)).ok_or(Error)?, decided: b.u64(20) },
         class: b.u8(3),
+        turned_on: b.u8(28) == 1,
     })
 }
 

@@ -21,7 +21,7 @@ use crate::fencing::harness::Harness;
 use crate::heartbeat::{Follower, Watch};
 use crate::id::{HostId, Incarnation};
 use crate::io::{Input, Output, Road};
-use crate::limits::{DATAGRAM_MAX, FRAME_MAX, FRAME_PAYLOAD_MAX, STALL_MS};
+use crate::limits::{DATAGRAM_MAX, FRAME_MAX, FRAME_PAYLOAD_MAX, STALL_HEARTBEATS};
 use crate::local::Local;
 use crate::outbox::{Letter, Outbox};
 use crate::peers::Peers;
@@ -351,7 +351,7 @@ impl Engine {
     /// A stall of our own makes us distrust our accusations, once; a second one soon after makes a leader step down
     /// (SAFETY A8).
     fn notice_stall(&mut self, now: Instant) {
-        if now.since(self.deadline) < Duration::from_millis(u64::from(STALL_MS)) {
+        if now.since(self.deadline) < Self::span(self.timing.heartbeat_ms).times(u64::from(STALL_HEARTBEATS)) {
             return;
         }
         self.count(Counter::Stalls);

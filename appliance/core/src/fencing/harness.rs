@@ -27,6 +27,11 @@ use crate::wire::node::{NodeState, Target};
 /// Failed rounds through all local levels before a node's host is to be fenced instead.
 const ROUNDS_LOCAL: u8 = 2;
 
+/// How often a fenced host is turned on; then its power is a person's affair.
+const ON_TRIES: u8 = 3;
+/// Between two of them: a host that was turned on takes its time to be heard.
+const ON_PAUSE: Duration = Duration::from_millis(60_000);
+
 /// One order that is out.
 #[derive(Clone, Copy, Debug)]
 struct Out {
@@ -56,6 +61,8 @@ struct Progress {
     proof: Option<(Class, HostId)>,
     /// The latest end of any order of this record: no `on` before.
     quiet_at: Instant,
+    /// How often the fenced host was turned on.
+    ons: u8,
 }
 
 impl Progress {
@@ -72,6 +79,7 @@ impl Progress {
         out: None,
         proof: None,
         quiet_at: Instant::ZERO,
+        ons: 0,
     };
 
     /// The level failed: the next one, or all over again after a pause.
@@ -138,6 +146,12 @@ impl Harness {
         Some(Evidence { class, executor, attempts: progress.attempts, took_us })
     }
 
+    /// Whether a fenced host was turned on often enough.
+    #[must_use]
+    pub const fn was_turned_on(&self, host: HostId) -> bool {
+        self.hosts[host.index()].ons >= ON_TRIES
+    }
+
     /// How many attempts were made so far.
     #[must_use]
     pub const fn attempts(&self, target: Target) -> u8 {
@@ -180,7 +194,7 @@ impl Harness {
             };
             match row.state {
                 HostState::Condemned => next = next.min(self.drive(scene, &job, outbox)),
-                HostState::Down if row.class == Class::PowerOff as u8 => {
+                HostState::Down if row.class == Class::PowerOff as u8 && !row.turned_on => {
                     next = next.min(self.turn_on(scene, &job, outbox));
                 }
                 _ => {}
@@ -230,6 +244,9 @@ impl Harness {
         }
         if let Some(next) = repeat(progress, now, outbox) {
             return next;
+        }
+        if progress.ons >= ON_TRIES {
+            return Instant::FAR;
         }
         if now < progress.next_at {
             return progress.next_at;
@@ -291,9 +308,10 @@ impl Harness {
         progress.quiet_at = now;
         let levels = levels_of(config, out.order.target);
         if out.order.action == Action::On {
-            let pause = if matches!(verdict, Verdict::Confirmed(_)) { 60_000 } else { RETRY_MAX_MS };
-            progress.next_at = now + ms(pause);
-            return false;
+            // Whether it worked is seen when the host is heard.
+            progress.ons += 1;
+            progress.next_at = now + ON_PAUSE;
+            return progress.ons >= ON_TRIES;
         }
         let Verdict::Confirmed(class) = verdict else {
             progress.next_level(now, levels.map_or(0, |levels| levels.len()));
