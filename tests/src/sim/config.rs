@@ -9,12 +9,22 @@ use std::fmt::Write;
 /// If the real rules refuse it.
 #[must_use]
 pub fn cluster(hosts: u8) -> &'static Config {
+    cluster_with_votes(hosts, hosts)
+}
+
+/// The same, where only the first `votes` hosts vote.
+///
+/// # Panics
+/// If the real rules refuse it.
+#[must_use]
+pub fn cluster_with_votes(hosts: u8, votes: u8) -> &'static Config {
     let (mut h, mut n, mut d) = (String::new(), String::new(), String::new());
     for id in 1..=hosts {
         let comma = if id == 1 { "" } else { "," };
+        let vote = id <= votes;
         let _ = write!(
             h,
-            r#"{comma}{{"id":{id},"name":"host{id}","links":[{{"mac":"52:54:00:01:00:{id:02x}","ip":"10.1.0.{id}"}},
+            r#"{comma}{{"id":{id},"name":"host{id}","vote":{vote},"links":[{{"mac":"52:54:00:01:00:{id:02x}","ip":"10.1.0.{id}"}},
             {{"mac":"52:54:00:02:00:{id:02x}","ip":"10.2.0.{id}"}}],"levels":[["bmc{id}"]],
             "management":{{"mac":"52:54:00:03:00:{id:02x}","ip":"10.3.0.{id}","prefix":24}}}}"#
         );

@@ -44,14 +44,16 @@ impl Encoded {
 /// A state that comes in pieces. One at a time: a greater slot, or a fetched one instead of a proposal, displaces it.
 #[derive(Debug)]
 struct Assembly {
-    head: Option<(HostId, Slot, u64, bool)>,
+    /// From whom, which slot, which digest, fetched or proposed; from nobody: nothing is being put together.
+    head: (HostId, Slot, u64, bool),
     bytes: [u8; STATE_BYTES_MAX],
     total: usize,
     got: u32,
 }
 
 impl Assembly {
-    const EMPTY: Self = Self { head: None, bytes: [0; STATE_BYTES_MAX], total: 0, got: 0 };
+    const EMPTY: Self =
+        Self { head: (HostId::NONE, Slot::NONE, 0, false), bytes: [0; STATE_BYTES_MAX], total: 0, got: 0 };
 
     /// Takes a piece. Whether the state is whole and its digest fits.
     fn take(&mut self, from: HostId, piece: &Piece, bytes: &[u8]) -> bool {
@@ -59,8 +61,8 @@ impl Assembly {
         let (Ok(total), Ok(offset)) = (usize::try_from(piece.total), usize::try_from(piece.offset)) else {
             return false;
         };
-        if self.head != Some(head) {
-            self.head = Some(head);
+        if self.head != head {
+            self.head = head;
             self.total = total;
             self.got = 0;
         }
@@ -80,7 +82,7 @@ impl Assembly {
         let all = u32::MAX >> (32 - pieces);
         let whole = self.got == all && digest(&self.bytes[..total]) == piece.digest;
         if self.got == all {
-            self.head = None;
+            self.head = Self::EMPTY.head;
         }
         whole
     }

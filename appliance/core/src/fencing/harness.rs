@@ -32,16 +32,49 @@ const ON_TRIES: u8 = 3;
 /// Between two of them: a host that was turned on takes its time to be heard.
 const ON_PAUSE: Duration = Duration::from_millis(60_000);
 
-/// One order that is out.
+/// One order that is out. All zero: none; an `Option` would put its mark into every image.
 #[derive(Clone, Copy, Debug)]
 struct Out {
-    order: Order,
+    /// Its number; zero: nothing is out.
+    attempt: u32,
+    version: u64,
+    answers: u32,
+    device: u16,
+    /// It turns on; otherwise off.
+    on: bool,
     executor: HostId,
     /// Until then it is sent again.
     valid_until: Instant,
     /// After that it is Unknown.
     over_at: Instant,
     resend_at: Instant,
+}
+
+impl Out {
+    const NONE: Self = Self {
+        attempt: 0,
+        version: 0,
+        answers: 0,
+        device: 0,
+        on: false,
+        executor: HostId::NONE,
+        valid_until: Instant::ZERO,
+        over_at: Instant::ZERO,
+        resend_at: Instant::ZERO,
+    };
+
+    const fn order(&self, ballot: Ballot, job: &Job<'_>) -> Order {
+        Order {
+            ballot,
+            version: self.version,
+            attempt: self.attempt,
+            answers: self.answers,
+            action: if self.on { Action::On } else { Action::Off },
+            device: self.device,
+            target: job.target,
+            run: job.run,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -57,8 +90,10 @@ struct Progress {
     rounds: u8,
     next_at: Instant,
     pause: Duration,
-    out: Option<Out>,
-    proof: Option<(Class, HostId)>,
+    out: Out,
+    /// The class of the proof, and who brought it; zero: none yet.
+    proof: u8,
+    prover: HostId,
     /// The latest end of any order of this record: no `on` before.
     quiet_at: Instant,
     /// How often the fenced host was turned on.
@@ -76,8 +111,9 @@ impl Progress {
         rounds: 0,
         next_at: Instant::ZERO,
         pause: Duration::ZERO,
-        out: None,
-        proof: None,
+        out: Out::NONE,
+        proof: 0,
+        prover: HostId::NONE,
         quiet_at: Instant::ZERO,
         ons: 0,
     };
@@ -141,9 +177,10 @@ impl Harness {
     #[must_use]
     pub fn proof(&self, now: Instant, target: Target, incarnation: Incarnation) -> Option<Evidence> {
         let progress = self.progress(target);
-        let (class, executor) = progress.proof.filter(|_| progress.incarnation == incarnation && incarnation != 0)?;
+        let class = Class::from_wire(progress.proof)?;
         let took_us = u32::try_from(now.since(progress.decided_at).as_micros()).unwrap_or(u32::MAX);
-        Some(Evidence { class, executor, attempts: progress.attempts, took_us })
+        let evidence = Evidence { class, executor: progress.prover, attempts: progress.attempts, took_us };
+        (progress.incarnation == incarnation && incarnation != 0).then_some(evidence)
     }
 
     /// Whether a fenced host was turned on often enough.
@@ -216,10 +253,10 @@ impl Harness {
         if progress.incarnation != job.incarnation {
             *progress = Progress { incarnation: job.incarnation, decided_at: now, next_at: now, ..Progress::NONE };
         }
-        if progress.proof.is_some() || job.levels.is_empty() {
+        if progress.proof != 0 || job.levels.is_empty() {
             return Instant::FAR;
         }
-        if let Some(next) = repeat(progress, now, outbox) {
+        if let Some(next) = repeat(progress, scene, job, outbox) {
             return next;
         }
         if now < progress.next_at {
@@ -237,12 +274,12 @@ impl Harness {
             let quiet_at = since + ms(scene.config.timing.order_ms) + ms(DEVICE_ATTEMPT_MS);
             *progress = Progress { incarnation: job.incarnation, next_at: quiet_at, quiet_at, ..Progress::NONE };
         }
-        if progress.proof.take().is_some() {
+        if core::mem::take(&mut progress.proof) != 0 {
             progress.level = 0;
             progress.device = 0;
             progress.next_at = progress.quiet_at;
         }
-        if let Some(next) = repeat(progress, now, outbox) {
+        if let Some(next) = repeat(progress, scene, job, outbox) {
             return next;
         }
         if progress.ons >= ON_TRIES {
@@ -271,43 +308,44 @@ impl Harness {
             progress.next_at = progress.next_at.max(now + ms(RESEND_MS));
             return progress.next_at;
         };
-        let order = Order {
-            ballot: scene.ballot,
-            version: scene.view.version,
-            attempt,
-            answers: scene.watch.seen(executor).beat.number,
-            action,
-            device: index,
-            target: job.target,
-            run: job.run,
-        };
         let valid_until = now + ms(scene.config.timing.order_ms);
-        let over_at = valid_until + span;
+        let out = Out {
+            attempt,
+            version: scene.view.version,
+            answers: scene.watch.seen(executor).beat.number,
+            device: index,
+            on: action == Action::On,
+            executor,
+            valid_until,
+            over_at: valid_until + span,
+            resend_at: now + ms(RESEND_MS),
+        };
         progress.attempts = progress.attempts.saturating_add(1);
-        progress.quiet_at = progress.quiet_at.max(over_at);
-        progress.out = Some(Out { order, executor, valid_until, over_at, resend_at: now + ms(RESEND_MS) });
-        log::info!(
-            "order {action:?} {target} with {device} by {executor}",
-            target = job.target,
-            device = Named(scene.config, index)
-        );
-        outbox.send(executor, Message::Order(order));
+        progress.quiet_at = progress.quiet_at.max(out.over_at);
+        progress.out = out;
+        log::info!("order {action:?} {} with {} by {executor}", job.target, Named(scene.config, index));
+        outbox.send(executor, Message::Order(out.order(scene.ballot, job)));
         self.attempt = attempt;
         now + ms(RESEND_MS)
     }
 
     /// An executor answered. Whether there is a new proof.
     pub fn answered(&mut self, now: Instant, config: &Config, attempt: u32, from: HostId, verdict: Verdict) -> bool {
-        let all = self.nodes.iter_mut().chain(&mut self.hosts);
-        let mine = |progress: &&mut Progress| {
-            progress.out.is_some_and(|out| out.order.attempt == attempt && out.executor == from)
+        let mine = |progress: &Progress| progress.out.attempt == attempt && progress.out.executor == from;
+        let target = match (self.nodes.iter().position(mine), self.hosts.iter().position(mine)) {
+            (Some(node), _) => Target::Node(NodeId::new(u8::try_from(node).unwrap_or(0))),
+            (_, Some(host)) => Target::Host(HostId::new(u8::try_from(host).unwrap_or(0))),
+            _ => return false,
         };
-        let Some(progress) = all.into_iter().find(mine) else { return false };
-        let Some(out) = progress.out.take() else { return false };
-        log::info!("{from} answers {verdict:?} about {}", out.order.target);
+        if attempt == 0 {
+            return false;
+        }
+        log::info!("{from} answers {verdict:?} about {target}");
+        let progress = self.slot(target);
+        let out = core::mem::replace(&mut progress.out, Out::NONE);
         progress.quiet_at = now;
-        let levels = levels_of(config, out.order.target);
-        if out.order.action == Action::On {
+        let levels = levels_of(config, target);
+        if out.on {
             // Whether it worked is seen when the host is heard.
             progress.ons += 1;
             progress.next_at = now + ON_PAUSE;
@@ -328,7 +366,8 @@ impl Harness {
             progress.rereads = true;
             return false;
         }
-        progress.proof = Some((class, from));
+        progress.proof = class as u8;
+        progress.prover = from;
         true
     }
 }
@@ -343,17 +382,20 @@ struct Job<'a> {
 }
 
 /// Sends an order that is out again, or gives it up. `None`: nothing is out.
-fn repeat(progress: &mut Progress, now: Instant, outbox: &mut Outbox) -> Option<Instant> {
-    let out = progress.out.as_mut()?;
+fn repeat(progress: &mut Progress, scene: &Scene<'_>, job: &Job<'_>, outbox: &mut Outbox) -> Option<Instant> {
+    let (now, out) = (scene.now, &mut progress.out);
+    if out.attempt == 0 {
+        return None;
+    }
     if now >= out.over_at {
-        log::warn!("{} did not answer about {}", out.executor, out.order.target);
-        progress.out = None;
+        log::warn!("{} did not answer about {}", out.executor, job.target);
+        progress.out = Out::NONE;
         progress.next_at = now;
-        progress.next_level(now, usize::from(progress.level) + 1);
+        progress.next_level(now, job.levels.len());
         return None;
     }
     if now >= out.resend_at && now < out.valid_until {
-        outbox.send(out.executor, Message::Order(out.order));
+        outbox.send(out.executor, Message::Order(out.order(scene.ballot, job)));
         out.resend_at = now + ms(RESEND_MS);
     }
     Some(if now < out.valid_until { out.resend_at } else { out.over_at })
