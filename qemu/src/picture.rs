@@ -6,7 +6,7 @@
 use crate::event::{Event, Kind, Who};
 use crate::scenes::Outcome;
 use crate::table::millis;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ const WIDTH: f64 = 1200.0;
 const LEFT: f64 = 110.0;
 const RIGHT: f64 = 30.0;
 const ROW: f64 = 15.0;
-const CHARACTER: f64 = 5.6;
+const CHARACTER: f64 = 6.2;
 const TITLE: f64 = 46.0;
 const AXIS: f64 = 34.0;
 
@@ -69,7 +69,7 @@ fn legend(svg: &mut String) {
 /// One scene. Returns where the next one begins.
 fn panel(svg: &mut String, top: f64, outcome: &Outcome) -> f64 {
     let deed = if outcome.measures.deed.is_zero() { outcome.began } else { outcome.measures.deed };
-    let shown: Vec<&Event> = outcome.events.iter().filter(|event| mark(event.kind).is_some()).collect();
+    let shown = shown(&outcome.events);
     let last = shown.iter().map(|event| event.at.saturating_sub(deed)).max().unwrap_or_default();
     let scale = Scale::new(last);
     title(svg, top, outcome);
@@ -92,6 +92,25 @@ fn panel(svg: &mut String, top: f64, outcome: &Outcome) -> f64 {
     y + AXIS
 }
 
+/// What is drawn. An appliance that boots tells the deaths that it learns of before it is admitted: history, not news.
+fn shown(events: &[Event]) -> Vec<&Event> {
+    let mut booting = BTreeSet::new();
+    let mut shown = Vec::new();
+    for event in events {
+        if matches!(event.who, Who::Appliance(_)) && event.text.contains(": boot") {
+            booting.insert(event.who);
+        }
+        if event.kind == Kind::Admitted {
+            booting.remove(&event.who);
+        }
+        let is_history = event.kind == Kind::Confirmed && booting.contains(&event.who);
+        if mark(event.kind).is_some() && !is_history {
+            shown.push(event);
+        }
+    }
+    shown
+}
+
 fn title(svg: &mut String, top: f64, outcome: &Outcome) {
     let colour = if outcome.held() { "#1b5e20" } else { "#b71c1c" };
     let verdict = outcome.trouble.as_deref().map_or("held".to_owned(), |why| format!("did not hold: {why}"));
@@ -112,7 +131,7 @@ fn title(svg: &mut String, top: f64, outcome: &Outcome) {
     if !measures.class.is_empty() {
         facts.push(measures.class.clone());
     }
-    let facts = escaped(&facts.join("   "));
+    let facts = escaped(&facts.join(" · "));
     let _ = writeln!(svg, "<text x=\"12\" y=\"{:.1}\" fill=\"#424242\">{facts}</text>", top + 34.0);
 }
 
@@ -235,6 +254,8 @@ mod tests {
                 event(1021, Who::Appliance(1), Kind::Condemned, "node 2 condemned: panicked"),
                 event(1040, Who::Node(1), Kind::NodeDown, "NODE_DOWN node=2"),
                 event(1041, Who::Node(1), Kind::Lease, "LEASE"),
+                event(1050, Who::Appliance(3), Kind::Note, "palisade 0.1.0: boot"),
+                event(1060, Who::Appliance(3), Kind::Confirmed, "node 2 is down: vm-stopped"),
             ],
         };
         let svg = draw(&[outcome]);
