@@ -3,149 +3,22 @@
 //! Owns the layouts. A message is small and `Copy`; only a piece of the replicated state carries bytes along.
 //! Which rule makes which field necessary is cited at the field.
 
-use super::{Error, Fields, Result, put};
+mod fields;
+mod heartbeat;
+
+use super::{Error, Fields, Result};
 use crate::fencing::{Action, Class, Verdict};
-use crate::id::{Ballot, BootId, HostId, Incarnation, NodeId, Run};
+use crate::id::{Ballot, HostId, Incarnation, NodeId, Run};
 use crate::io::Traffic;
-use crate::limits::LOCAL_NODES_MAX;
 use crate::wire::datagram::MESSAGE_MAX;
 use crate::wire::node::Target;
+use fields::{Reader, Writer};
+pub use heartbeat::{Health, Heartbeat, LocalNode};
 
 /// Bytes of state in one piece.
 pub const PIECE_BYTES: usize = 1200;
 const PIECE_AT: usize = 48;
 const _: () = assert!(PIECE_AT + PIECE_BYTES <= MESSAGE_MAX);
-
-/// How a local node is, as its own appliance sees it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Health {
-    /// No session, and none was lost: not started, or still booting.
-    #[default]
-    Idle = 0,
-    /// Its incarnation beats.
-    Live = 1,
-    /// Its incarnation ceased to beat.
-    Silent = 2,
-    /// Its kernel panicked.
-    Panicked = 3,
-    /// It said that it is dying.
-    Gasped = 4,
-    /// It left in peace.
-    Left = 5,
-}
-
-/// One local node in a heartbeat. It says all there is, each time: no report is lost with a datagram.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LocalNode {
-    /// The node; none: the slot is empty.
-    pub node: NodeId,
-    /// How it is.
-    pub health: Health,
-    /// A gone or stopped VM of it has no write left anywhere (SAFETY E5).
-    pub disks_qualify: bool,
-    /// The session of this incarnation began after a RESET in its run (SAFETY E8).
-    pub after_reset: bool,
-    /// The newest run that the guard reported.
-    pub counter: u32,
-    /// Every run up to this one is gone, says the guard (SAFETY E2).
-    pub gone_through: u32,
-    /// The run whose channel `incarnation` came on.
-    pub bound: u32,
-    /// Which incarnation `health` is about; zero: none.
-    pub incarnation: Incarnation,
-}
-
-impl LocalNode {
-    /// An empty slot.
-    pub const NONE: Self = Self {
-        node: NodeId::NONE,
-        health: Health::Idle,
-        disks_qualify: false,
-        after_reset: false,
-        counter: 0,
-        gone_through: 0,
-        bound: 0,
-        incarnation: 0,
-    };
-    const BYTES: usize = 24;
-
-    fn emit(&self, b: &mut [u8]) {
-        let flags = u8::from(self.disks_qualify) | u8::from(self.after_reset) << 1;
-        put(b, 0, [self.node.get(), self.health as u8, flags]);
-        put(b, 4, self.counter.to_le_bytes());
-        put(b, 8, self.gone_through.to_le_bytes());
-        put(b, 12, self.bound.to_le_bytes());
-        put(b, 16, self.incarnation.to_le_bytes());
-    }
-
-    fn parse(b: &Fields<'_>, at: usize) -> Result<Self> {
-        Ok(Self {
-            node: NodeId::new(b.u8(at)),
-            health: match b.u8(at + 1) {
-                0 => Health::Idle,
-                1 => Health::Live,
-                2 => Health::Silent,
-                3 => Health::Panicked,
-                4 => Health::Gasped,
-                5 => Health::Left,
-                _ => return Err(Error),
-            },
-            disks_qualify: b.u8(at + 2) & 1 != 0,
-            after_reset: b.u8(at + 2) & 2 != 0,
-            counter: b.u32(at + 4),
-            gone_through: b.u32(at + 8),
-            bound: b.u32(at + 12),
-            incarnation: b.u64(at + 16),
-        })
-    }
-}
-
-/// A member's heartbeat: it lives, what it holds, and how its nodes are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Heartbeat {
-    /// Counts this member's heartbeats; the answer names it.
-    pub number: u32,
-    /// Whom it follows; a promise not to vote for another for P (SAFETY A1).
-    pub ballot: Ballot,
-    /// The newest stamp of that leader's clock that it holds; zero: none yet.
-    pub echo: u64,
-    /// Whether it holds any state (SAFETY B1).
-    pub memory: bool,
-    /// The (ballot, version) that it accepted last.
-    pub accepted: Slot,
-    /// The newest committed version that it knows.
-    pub committed: u64,
-    /// The host's boot (SAFETY E9); zero: no guard has spoken.
-    pub boot: BootId,
-    /// All memory static, heap sealed: it may own services (DESIGN §1 rule 4).
-    pub sealed: bool,
-    /// Hash of its configuration.
-    pub config_hash: u64,
-    /// Its nodes.
-    pub locals: [LocalNode; LOCAL_NODES_MAX],
-}
-
-impl Heartbeat {
-    /// Says nothing; all zero.
-    pub const NONE: Self = Self {
-        number: 0,
-        ballot: Ballot::NONE,
-        echo: 0,
-        memory: false,
-        accepted: Slot::NONE,
-        committed: 0,
-        boot: 0,
-        sealed: false,
-        config_hash: 0,
-        locals: [LocalNode::NONE; LOCAL_NODES_MAX],
-    };
-}
-
-impl Slot {
-    /// Before every state.
-    pub const NONE: Self = Self { ballot: Ballot::NONE, version: 0 };
-}
 
 /// A place in the order of states: accepted only upwards (SAFETY A3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,6 +27,11 @@ pub struct Slot {
     pub ballot: Ballot,
     /// Which version.
     pub version: u64,
+}
+
+impl Slot {
+    /// Before every state.
+    pub const NONE: Self = Self { ballot: Ballot::NONE, version: 0 };
 }
 
 /// An order to drive a device once (SAFETY F1).
@@ -331,91 +209,6 @@ mod kind {
     pub const REQUEST: u8 = 16;
 }
 
-/// Writes fields one after another behind the kind byte.
-struct Writer<'b> {
-    buffer: &'b mut [u8],
-    at: usize,
-}
-
-impl Writer<'_> {
-    fn bytes<const N: usize>(&mut self, bytes: [u8; N]) -> &mut Self {
-        put(self.buffer, self.at, bytes);
-        self.at += N;
-        self
-    }
-    fn u8(&mut self, value: u8) -> &mut Self {
-        self.bytes([value])
-    }
-    fn flag(&mut self, value: bool) -> &mut Self {
-        self.u8(u8::from(value))
-    }
-    fn u32(&mut self, value: u32) -> &mut Self {
-        self.bytes(value.to_le_bytes())
-    }
-    fn u64(&mut self, value: u64) -> &mut Self {
-        self.bytes(value.to_le_bytes())
-    }
-    fn ballot(&mut self, ballot: Ballot) -> &mut Self {
-        self.u32(ballot.round).u8(ballot.host.get())
-    }
-    fn slot(&mut self, slot: Slot) -> &mut Self {
-        self.ballot(slot.ballot).u64(slot.version)
-    }
-    fn target(&mut self, target: Target) -> &mut Self {
-        match target {
-            Target::Node(node) => self.u8(0).u8(node.get()),
-            Target::Host(host) => self.u8(1).u8(host.get()),
-        }
-    }
-}
-
-/// Reads fields one after another; past the end it reads zeros, which the final length check refuses.
-struct Reader<'a> {
-    fields: Fields<'a>,
-    at: usize,
-}
-
-impl Reader<'_> {
-    fn bytes<const N: usize>(&mut self) -> [u8; N] {
-        let bytes = self.fields.array(self.at);
-        self.at += N;
-        bytes
-    }
-    fn u8(&mut self) -> u8 {
-        self.bytes::<1>()[0]
-    }
-    fn flag(&mut self) -> Result<bool> {
-        match self.u8() {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(Error),
-        }
-    }
-    fn u16(&mut self) -> u16 {
-        u16::from_le_bytes(self.bytes())
-    }
-    fn u32(&mut self) -> u32 {
-        u32::from_le_bytes(self.bytes())
-    }
-    fn u64(&mut self) -> u64 {
-        u64::from_le_bytes(self.bytes())
-    }
-    fn ballot(&mut self) -> Ballot {
-        Ballot { round: self.u32(), host: HostId::new(self.u8()) }
-    }
-    fn slot(&mut self) -> Slot {
-        Slot { ballot: self.ballot(), version: self.u64() }
-    }
-    fn target(&mut self) -> Result<Target> {
-        match (self.u8(), self.u8()) {
-            (_, 0) => Err(Error),
-            (0, node) => Ok(Target::Node(NodeId::new(node))),
-            (1, host) => Ok(Target::Host(HostId::new(host))),
-            _ => Err(Error),
-        }
-    }
-}
-
 impl Message {
     /// Which class of traffic it belongs to.
     #[must_use]
@@ -434,7 +227,7 @@ impl Message {
         match *self {
             Self::Hello { nonce } => w.u8(kind::HELLO).u64(nonce),
             Self::HelloAnswer { nonce } => w.u8(kind::HELLO_ANSWER).u64(nonce),
-            Self::Heartbeat(ref beat) => return emit_heartbeat(beat, w),
+            Self::Heartbeat(ref beat) => return heartbeat::emit(beat, w),
             Self::Answer { number, ballot, stamp, committed } => {
                 w.u8(kind::ANSWER).u32(number).ballot(ballot).u64(stamp).slot(committed)
             }
@@ -479,7 +272,7 @@ impl Message {
         let message = match r.u8() {
             kind::HELLO => Self::Hello { nonce: r.u64() },
             kind::HELLO_ANSWER => Self::HelloAnswer { nonce: r.u64() },
-            kind::HEARTBEAT => Self::Heartbeat(parse_heartbeat(&mut r)?),
+            kind::HEARTBEAT => Self::Heartbeat(heartbeat::parse(&mut r)?),
             kind::ANSWER => Self::Answer { number: r.u32(), ballot: r.ballot(), stamp: r.u64(), committed: r.slot() },
             kind::ASK => Self::Ask { number: r.u32(), promised: r.ballot() },
             kind::ASK_ANSWER => Self::AskAnswer {
@@ -512,37 +305,6 @@ impl Message {
         };
         if r.at == bytes.len() { Ok((message, &[])) } else { Err(Error) }
     }
-}
-
-fn emit_heartbeat(beat: &Heartbeat, mut w: Writer<'_>) -> usize {
-    w.u8(kind::HEARTBEAT).u32(beat.number).ballot(beat.ballot).u64(beat.echo).flag(beat.memory);
-    w.slot(beat.accepted).u64(beat.committed).u64(beat.boot).flag(beat.sealed).u64(beat.config_hash);
-    for local in &beat.locals {
-        let mut bytes = [0; LocalNode::BYTES];
-        local.emit(&mut bytes);
-        w.bytes(bytes);
-    }
-    w.at
-}
-
-fn parse_heartbeat(r: &mut Reader<'_>) -> Result<Heartbeat> {
-    let mut beat = Heartbeat {
-        number: r.u32(),
-        ballot: r.ballot(),
-        echo: r.u64(),
-        memory: r.flag()?,
-        accepted: r.slot(),
-        committed: r.u64(),
-        boot: r.u64(),
-        sealed: r.flag()?,
-        config_hash: r.u64(),
-        locals: [LocalNode::default(); LOCAL_NODES_MAX],
-    };
-    for local in &mut beat.locals {
-        *local = LocalNode::parse(&r.fields, r.at)?;
-        r.at += LocalNode::BYTES;
-    }
-    Ok(beat)
 }
 
 fn emit_order<'w, 'b>(order: &Order, w: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
