@@ -1,7 +1,9 @@
 //! A cluster link: the NIC on which appliances talk to each other.
 //!
-//! Owns one UDP socket per class of traffic, and the rule who is dropped first when the ring is full: state transfer,
-//! then membership. A datagram never waits: it is in the ring when `send` returns, or it was dropped and counted.
+//! Owns one UDP socket per class of traffic, and the rule who is dropped first: state transfer, then membership. On the
+//! way out state transfer leaves a part of the ring free. On the way in a turn's worth of frames is sorted into the
+//! sockets before any state transfer is looked at; what the state socket cannot hold is dropped there, while membership
+//! has its own. A datagram never waits: it is in the ring when `send` returns, or it was dropped and counted.
 
 use palisade_core::config;
 use palisade_core::io::Traffic;
@@ -26,8 +28,14 @@ const CLASSES: usize = 2;
 const RESERVED: usize = NIC_RING / 4;
 /// smoltcp forgets an address after a minute; it is told again before.
 const TEACH: Duration = Duration::from_millis(20_000);
-/// Frames that are looked at for one datagram: what is not for us is skipped, but not for ever.
-const LOOK: usize = 16;
+/// Frames that are sorted before state transfer has its turn.
+const SORT: usize = 32;
+/// Datagrams and bytes that came in and wait, of membership: they are taken one by one as they come.
+const MEMBERSHIP_IN: usize = 16;
+const MEMBERSHIP_BYTES: usize = 24 * 1024;
+/// The same of state transfer: two turns of the longest datagrams.
+const STATE_IN: usize = 2 * SORT;
+const STATE_BYTES: usize = 96 * 1024;
 /// Rounds of smoltcp's egress for one datagram: one sends it, the next finds nothing.
 const ROUNDS: usize = 4;
 
@@ -35,15 +43,18 @@ const ROUNDS: usize = 4;
 pub const PAYLOAD_MAX: usize = 1472;
 const _: () = assert!(DATAGRAM_MAX <= PAYLOAD_MAX);
 
-static NAMES: Once<[[Names; CLASSES]; LINKS_MAX]> = Once::new([const { [Names::EMPTY; CLASSES] }; LINKS_MAX]);
-static BYTES: Once<[[Bytes; CLASSES]; LINKS_MAX]> = Once::new([const { [Bytes::EMPTY; CLASSES] }; LINKS_MAX]);
+type AllNames = (Names<MEMBERSHIP_IN>, Names<STATE_IN>);
+type AllBytes = (Bytes<MEMBERSHIP_BYTES>, Bytes<STATE_BYTES>);
+
+static NAMES: Once<[AllNames; LINKS_MAX]> = Once::new([const { (Names::EMPTY, Names::EMPTY) }; LINKS_MAX]);
+static BYTES: Once<[AllBytes; LINKS_MAX]> = Once::new([const { (Bytes::EMPTY, Bytes::EMPTY) }; LINKS_MAX]);
 static STORAGE: Once<[[SocketStorage<'static>; CLASSES]; LINKS_MAX]> =
     Once::new([const { [SocketStorage::EMPTY; CLASSES] }; LINKS_MAX]);
 
 /// The sockets' memory of one link.
 pub struct Memory {
-    names: &'static mut [Names; CLASSES],
-    bytes: &'static mut [Bytes; CLASSES],
+    names: &'static mut AllNames,
+    bytes: &'static mut AllBytes,
     storage: &'static mut [SocketStorage<'static>; CLASSES],
 }
 
@@ -102,35 +113,37 @@ impl Link {
             addresses.push(address).expect("invariant: there is room for one address");
         });
         let mut sockets = SocketSet::new(&mut memory.storage[..]);
-        let [membership_names, state_names] = memory.names;
-        let [membership_bytes, state_bytes] = memory.bytes;
+        let (membership_names, state_names) = memory.names;
+        let (membership_bytes, state_bytes) = memory.bytes;
         let membership = sockets.add(bound(socket(membership_names, membership_bytes), PORT_MEMBERSHIP));
         let state = sockets.add(bound(socket(state_names, state_bytes), PORT_STATE));
         let taught = [Instant::ZERO; ID_SLOTS];
         Ok(Self { nic, interface, sockets, membership, state, own, taught, dropped: 0 })
     }
 
-    /// Whether a frame waits.
+    /// Whether a frame waits, or a datagram that was sorted.
     pub fn is_pending(&self) -> bool {
-        self.nic.is_pending()
+        self.nic.is_pending() || self.sockets.get::<Socket<'_>>(self.state).can_recv()
     }
 
-    /// The next datagram, copied into `out`. `None`: there is none, or too much else came in; `is_pending` tells.
+    /// The next datagram, copied into `out`: of membership if there is any. `None`: there is nothing.
     pub fn receive(&mut self, now: Instant, out: &mut [u8; PAYLOAD_MAX]) -> Option<usize> {
         self.nic.set_now(now);
-        for _ in 0..LOOK {
-            for handle in [self.membership, self.state] {
-                let socket = self.sockets.get_mut::<Socket<'_>>(handle);
-                if let Ok((length, _)) = socket.recv_slice(out) {
-                    return Some(length);
-                }
+        for _ in 0..SORT {
+            if let Some(length) = self.take(self.membership, out) {
+                return Some(length);
             }
             let polled = self.interface.poll_ingress_single(smoltcp_time(now), &mut self.nic, &mut self.sockets);
             if matches!(polled, PollIngressSingleResult::None) {
-                return None;
+                break;
             }
         }
-        None
+        self.take(self.membership, out).or_else(|| self.take(self.state, out))
+    }
+
+    fn take(&mut self, handle: SocketHandle, out: &mut [u8; PAYLOAD_MAX]) -> Option<usize> {
+        let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+        socket.recv_slice(out).ok().map(|(length, _)| length)
     }
 
     /// Sends a datagram to the host with this number, whose end of the link is `to`.

@@ -28,8 +28,12 @@ const ROUNDS: usize = 4;
 /// Longest datagram that is taken in.
 pub const PAYLOAD_MAX: usize = 1472;
 
-static NAMES: Once<[Names; JOBS_MAX]> = Once::new([const { Names::EMPTY }; JOBS_MAX]);
-static BYTES: Once<[Bytes; JOBS_MAX]> = Once::new([const { Bytes::EMPTY }; JOBS_MAX]);
+/// Datagrams and bytes of an attempt that came in and wait: a device answers one request at a time.
+const DATAGRAMS_IN: usize = 4;
+const BYTES_IN: usize = 4096;
+
+static NAMES: Once<[Names<DATAGRAMS_IN>; JOBS_MAX]> = Once::new([const { Names::EMPTY }; JOBS_MAX]);
+static BYTES: Once<[Bytes<BYTES_IN>; JOBS_MAX]> = Once::new([const { Bytes::EMPTY }; JOBS_MAX]);
 static STORAGE: Once<[SocketStorage<'static>; JOBS_MAX]> = Once::new([SocketStorage::EMPTY; JOBS_MAX]);
 static TABLE: Once<Table> = Once::new(Table::new());
 

@@ -14,31 +14,39 @@ pub use management::Management;
 use palisade_core::time::Instant;
 use smoltcp::socket::udp::{PacketBuffer, PacketMetadata, Socket};
 
-/// Datagrams that a socket's buffer holds: it is emptied in the turn in which it is filled.
-const SOCKET_DATAGRAMS: usize = 4;
-/// Bytes that it holds.
-const SOCKET_BYTES: usize = 4096;
+/// Datagrams that a socket holds on their way out: each is gone in the turn in which it came.
+const SEND_DATAGRAMS: usize = 4;
+/// Bytes of these.
+const SEND_BYTES: usize = 4096;
 
-/// Names of the datagrams in a socket's buffers. Not all zero, so apart from the bytes.
-pub struct Names([[PacketMetadata; SOCKET_DATAGRAMS]; 2]);
+/// Names of the datagrams in a socket's buffers, of which `IN` came in. Not all zero, so apart from the bytes.
+pub struct Names<const IN: usize> {
+    receive: [PacketMetadata; IN],
+    send: [PacketMetadata; SEND_DATAGRAMS],
+}
 
-impl Names {
-    pub const EMPTY: Self = Self([[PacketMetadata::EMPTY; SOCKET_DATAGRAMS]; 2]);
+impl<const IN: usize> Names<IN> {
+    pub const EMPTY: Self =
+        Self { receive: [PacketMetadata::EMPTY; IN], send: [PacketMetadata::EMPTY; SEND_DATAGRAMS] };
 }
 
 /// Bytes of the datagrams in a socket's buffers.
-pub struct Bytes([[u8; SOCKET_BYTES]; 2]);
-
-impl Bytes {
-    pub const EMPTY: Self = Self([[0; SOCKET_BYTES]; 2]);
+pub struct Bytes<const IN: usize> {
+    receive: [u8; IN],
+    send: [u8; SEND_BYTES],
 }
 
-fn socket(names: &'static mut Names, bytes: &'static mut Bytes) -> Socket<'static> {
-    let [receive_names, send_names] = &mut names.0;
-    let [receive_bytes, send_bytes] = &mut bytes.0;
+impl<const IN: usize> Bytes<IN> {
+    pub const EMPTY: Self = Self { receive: [0; IN], send: [0; SEND_BYTES] };
+}
+
+fn socket<const N: usize, const B: usize>(
+    names: &'static mut Names<N>,
+    bytes: &'static mut Bytes<B>,
+) -> Socket<'static> {
     Socket::new(
-        PacketBuffer::new(&mut receive_names[..], &mut receive_bytes[..]),
-        PacketBuffer::new(&mut send_names[..], &mut send_bytes[..]),
+        PacketBuffer::new(&mut names.receive[..], &mut bytes.receive[..]),
+        PacketBuffer::new(&mut names.send[..], &mut bytes.send[..]),
     )
 }
 
