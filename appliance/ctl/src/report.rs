@@ -3,7 +3,7 @@
 //! Owns the words and the JSON field names, which are an interface: they may grow, never change.
 
 use palisade_core::fencing::Class;
-use palisade_core::status::{COUNTER_NAMES, HistoryEntry, HostEntry, HostState, NodeEntry, Summary};
+use palisade_core::status::{COUNTER_NAMES, HistoryEntry, HostEntry, HostState, NodeEntry, Role, Summary};
 use palisade_core::wire::node::NodeState;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -56,7 +56,11 @@ pub fn table(report: &Report) -> String {
     // Writing to a String cannot fail.
     let _ = summary(&mut out, &report.summary);
     rows(&mut out, "host  state      incarnation       heard", &report.hosts, |host| {
+        // Members talk to their leader only, so a member knows nothing new of the others.
+        let s = &report.summary;
+        let hears = s.role == Role::Leader || [s.host, s.leader].contains(&host.host);
         let heard = match host.heard_ms {
+            _ if !hears => "-".to_owned(),
             u32::MAX => "never".to_owned(),
             ms => format!("{ms} ms ago"),
         };

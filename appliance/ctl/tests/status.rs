@@ -160,7 +160,8 @@ fn a_table_for_a_person() {
     assert_eq!(ended.code, Some(0), "{}", ended.said());
     for piece in [
         "host 2: member, leader 3, with quorum, view 17 under ballot 4.3",
-        " 255  member     000000000000abff  never",
+        " 255  member     000000000000abff  -",
+        "   3  member     000000000000ab03  12 ms ago",
         "   2  down          2  7           0000000000000005  vm-stopped",
         "  node 2 on host 2    panicked        vm-stopped       2    1  4.2 ms, 15 -> 16",
         "            77  datagrams sent",
