@@ -14,7 +14,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long the kernel may take until a cgroup without processes can be removed.
+const CGROUP_PATIENCE: Duration = Duration::from_millis(500);
 
 /// One host.
 pub struct Host {
@@ -188,6 +191,20 @@ impl Host {
         fs::rename(fresh, file)
     }
 
+    /// A guard that was killed leaves its empty cgroup to the next guard; after the last one that is us.
+    fn remove_cgroup(&self) {
+        let note = plan::state_dir(&self.run, self.id).join(palisade_guard::host::names::CGROUP);
+        let Ok(path) = fs::read_to_string(note) else { return };
+        let end = Instant::now() + CGROUP_PATIENCE;
+        // The kernel takes a moment to let the last process go.
+        while fs::remove_dir(path.trim()).is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+            if Instant::now() > end {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,6 +213,8 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         let _ = process::kill_marked(&self.mark);
+        self.lock().guard = None;
+        self.remove_cgroup();
     }
 }
 

@@ -9,6 +9,8 @@ use crate::process;
 use crate::scenes::{self, Outcome, Scene};
 use crate::stall::{self, Watch};
 use crate::stop;
+use crate::table;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,15 +162,31 @@ pub fn idle(cluster: &Cluster) -> Result<String, String> {
     Ok(text)
 }
 
-/// The other numbers of scenes, and why some did not hold.
+/// The other numbers of scenes, over all rounds, and why some did not hold.
 #[must_use]
 pub fn remarks(outcomes: &[Outcome]) -> String {
-    let mut text = String::new();
+    let mut numbers: BTreeMap<(u8, &str), Vec<Duration>> = BTreeMap::new();
+    let mut order = Vec::new();
     for outcome in outcomes {
         for (word, time) in &outcome.measures.extra {
-            let number = outcome.scene.number;
-            let _ = writeln!(text, "scene {number}: {word} after {} ms", crate::table::millis(Some(*time)));
+            let key = (outcome.scene.number, word.as_str());
+            let times = numbers.entry(key).or_default();
+            if times.is_empty() {
+                order.push(key);
+            }
+            times.push(*time);
         }
+    }
+    let mut text = String::new();
+    for key in order {
+        let Some(times) = numbers.remove(&key) else { continue };
+        let shown = match times.as_slice() {
+            [one] => format!("after {} ms", table::millis(Some(*one))),
+            _ => format!("after {} ms (median/99th percentile)", table::percentiles(times)),
+        };
+        let _ = writeln!(text, "scene {}: {} {shown}", key.0, key.1);
+    }
+    for outcome in outcomes {
         if let Some(why) = &outcome.trouble {
             let _ = writeln!(text, "scene {} did not hold: {why}", outcome.scene.number);
         }

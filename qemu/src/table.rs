@@ -90,7 +90,9 @@ pub fn millis(time: Option<Duration>) -> String {
     if millis < 10.0 { format!("{millis:.1}") } else { format!("{millis:.0}") }
 }
 
-fn percentiles(mut times: Vec<Duration>) -> String {
+/// Median and 99th percentile, in milliseconds.
+#[must_use]
+pub fn percentiles(mut times: Vec<Duration>) -> String {
     times.sort_unstable();
     let at = |per_cent: usize| times.get((times.len() * per_cent).div_ceil(100).saturating_sub(1)).copied();
     if times.is_empty() { "-".to_owned() } else { format!("{}/{}", millis(at(50)), millis(at(99))) }
