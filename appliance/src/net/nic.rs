@@ -78,11 +78,16 @@ impl Nic {
         self.send.kick(&mut self.device);
     }
 
-    /// Makes the rings inconsistent on purpose.
+    /// Makes the rings inconsistent on purpose: an empty frame is under way, and nobody remembers it.
     #[cfg(feature = "faults")]
     pub fn spoil(&mut self) {
-        self.receive.spoil();
+        self.send.send_with(|buffer| {
+            buffer.fill(0);
+            (HEADER + ARP_BYTES, ())
+        });
         self.send.spoil();
+        self.receive.spoil();
+        self.kick();
     }
 }
 
