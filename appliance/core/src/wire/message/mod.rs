@@ -8,7 +8,7 @@ mod heartbeat;
 
 use super::{Error, Fields, Result};
 use crate::fencing::{Action, Class, Verdict};
-use crate::id::{Ballot, HostId, Incarnation, NodeId, Run};
+use crate::id::{Ballot, Incarnation, Run};
 use crate::io::Traffic;
 use crate::wire::datagram::MESSAGE_MAX;
 use crate::wire::node::Target;
@@ -352,6 +352,7 @@ fn parse_piece(bytes: &[u8]) -> Result<(Message, &[u8])> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::{HostId, NodeId};
 
     fn samples() -> std::vec::Vec<Message> {
         let ballot = Ballot { round: 7, host: HostId::new(3) };
