@@ -161,7 +161,7 @@ fn random_streams_on_channel_and_guard_link_change_nothing() {
                 seed ^= seed << 13;
                 seed ^= seed >> 7;
                 seed ^= seed << 17;
-                if seed % 5 == 0 { b'P' } else { seed.to_le_bytes()[2] }
+                if seed.is_multiple_of(5) { b'P' } else { seed.to_le_bytes()[2] }
             })
             .collect();
         alone.feed(Input::Session { road: Road::Channel(0), bytes: &bytes });
