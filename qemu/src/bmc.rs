@@ -11,7 +11,7 @@
 use crate::host::Host;
 use crate::plan::{BMC_PASSWORD, BMC_USER};
 use crate::process::Child;
-use crate::sys;
+use crate::sys::{self, Signal};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::UdpSocket;
@@ -26,7 +26,7 @@ pub struct Bmc {
     port: u16,
     pipe: PathBuf,
     thread: Option<JoinHandle<()>>,
-    _simulator: Child,
+    simulator: Child,
 }
 
 impl Bmc {
@@ -54,7 +54,15 @@ impl Bmc {
             .stdout(log.try_clone()?)
             .stderr(log);
         let simulator = Child::spawn(&mut command)?;
-        Ok(Self { port, pipe, thread: Some(thread), _simulator: simulator })
+        Ok(Self { port, pipe, thread: Some(thread), simulator })
+    }
+
+    /// Stops it where it is, so that it answers nobody, or lets it go on.
+    ///
+    /// # Errors
+    /// The kernel's refusal.
+    pub fn set_silent(&self, silent: bool) -> io::Result<()> {
+        sys::signal(self.simulator.pid(), if silent { Signal::Stop } else { Signal::Continue })
     }
 
     /// Where it listens, on the loopback.

@@ -92,11 +92,13 @@ impl Cluster {
         &self.hosts
     }
 
-    /// The UDP port of a host's BMC.
-    #[must_use]
-    pub fn bmc_port(&self, host: u8) -> Option<u16> {
-        let index = self.hosts.iter().position(|known| known.id() == host)?;
-        self.bmcs.get(index).map(Bmc::port)
+    /// The BMC of a host.
+    ///
+    /// # Errors
+    /// A sentence: there is no such host.
+    pub fn bmc(&self, host: u8) -> Result<&Bmc, String> {
+        let index = self.hosts.iter().position(|known| known.id() == host);
+        index.and_then(|index| self.bmcs.get(index)).ok_or_else(|| format!("there is no host {host} in this cluster"))
     }
 
     /// One host.
@@ -236,8 +238,15 @@ impl Cluster {
     /// # Errors
     /// A sentence: an appliance does not answer.
     pub fn allocations(&self) -> Result<u64, String> {
-        let count = |host: &Arc<Host>| Ok(self.summary(host.id())?.platform.allocations_since_seal);
-        self.hosts.iter().map(count).sum()
+        self.hosts.iter().map(|host| self.allocations_of(host.id())).sum()
+    }
+
+    /// Allocations of one appliance since its seal.
+    ///
+    /// # Errors
+    /// A sentence: it does not answer.
+    pub fn allocations_of(&self, host: u8) -> Result<u64, String> {
+        Ok(self.summary(host)?.platform.allocations_since_seal)
     }
 
     /// Where a node writes its console.

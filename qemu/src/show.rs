@@ -125,8 +125,11 @@ fn build(programme: &Programme, factor: u32, with: &Artefacts) -> Result<Cluster
     Cluster::build(plan, with, journal).map_err(|error| format!("the cluster cannot be built: {error}"))
 }
 
-/// A cluster on which every scene but the first may be played.
-fn whole(programme: &Programme, factor: u32, with: &Artefacts) -> Result<Cluster, String> {
+/// A cluster on which every scene but the first may be played: all hosts and nodes are up.
+///
+/// # Errors
+/// A sentence: it cannot be built, or does not come up.
+pub fn whole(programme: &Programme, factor: u32, with: &Artefacts) -> Result<Cluster, String> {
     let cluster = build(programme, factor, with)?;
     cluster.journal().note("a new cluster comes up");
     cluster.power_on()?;

@@ -3,26 +3,99 @@
 //! Owns nothing but the demand that they hold. Their bounds are ten times what is expected (palisade_qemu::scenes): a
 //! test here never fails for a tight time, only for something that did not happen or should not have happened.
 //! Needs QEMU, built images and some minutes, so a plain `cargo test` leaves it out; `cargo verify` runs it.
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+use palisade_qemu::cluster::Cluster;
+use palisade_qemu::event::{Event, Kind, Who};
+use palisade_qemu::plan::Artefacts;
+use palisade_qemu::prepare;
+use palisade_qemu::scenes::SCENES;
 use palisade_qemu::show::{self, Programme};
-use palisade_qemu::{prepare, stall, table};
+use palisade_qemu::{stall, table};
 use std::time::Duration;
+
+fn prepared() -> Artefacts {
+    prepare::prepare(&|line| println!("{line}")).expect("what the scenes need can be had").artefacts
+}
+
+fn programme(name: &str) -> Programme {
+    Programme {
+        name: name.to_owned(),
+        scenes: SCENES.iter().map(|scene| scene.number).collect(),
+        rounds: 1,
+        factor: stall::factor(stall::measure(Duration::from_secs(2))),
+        live: true,
+    }
+}
+
+/// A cluster on which all is well, and the silence after which a host is accused there.
+fn cluster(name: &str) -> (Cluster, Duration) {
+    let programme = programme(name);
+    let cluster = show::whole(&programme, programme.factor, &prepared()).expect("the cluster comes up");
+    let silence = Duration::from_millis(u64::from(cluster.plan().timing.host_dead_ms));
+    (cluster, silence)
+}
 
 #[test]
 #[ignore = "needs QEMU, images and minutes; cargo verify runs it"]
 fn every_scene_holds() {
-    let prepared = prepare::prepare(&|line| println!("{line}")).expect("what the scenes need can be had");
-    let programme = Programme {
-        name: "scenes".to_owned(),
-        scenes: palisade_qemu::scenes::SCENES.iter().map(|scene| scene.number).collect(),
-        rounds: 1,
-        factor: stall::factor(stall::measure(Duration::from_secs(2))),
-        live: true,
-    };
-    let played = show::play(&programme, &prepared.artefacts).expect("a cluster can be built and comes up");
+    let played = show::play(&programme("scenes"), &prepared()).expect("a cluster can be built and comes up");
     println!("{}", table::one_round(&played.outcomes, &played.nodes()));
     println!("{}", show::remarks(&played.outcomes));
-    assert_eq!(played.outcomes.len(), palisade_qemu::scenes::SCENES.len());
+    assert_eq!(played.outcomes.len(), SCENES.len());
     assert!(played.held(), "some scenes did not hold; the lines above say why");
     println!("PASS every scene held");
+}
+
+#[test]
+#[ignore = "needs QEMU, images and minutes; cargo verify runs it"]
+fn a_bmc_that_does_not_answer_proves_nothing() {
+    let (cluster, silence) = cluster("mute");
+    let leader = cluster.leader().expect("somebody leads");
+    let lost = if leader == 3 { 2 } else { 3 };
+    let journal = cluster.journal();
+    let place = journal.place();
+    // A BMC has its host's power: both are silent, and nobody can know whether the host still writes.
+    cluster.bmc(lost).unwrap().set_silent(true).expect("the BMC can be stopped");
+    cluster.host(lost).unwrap().power_off("and its BMC with it").expect("the host can be ended");
+    let about = move |kind, event: &Event| event.kind == kind && (event.host == lost || event.node == lost);
+    let decided = journal.wait(place, silence * 10, "the decision to fence the host", |e| about(Kind::Condemned, e));
+    decided.expect("a silent host is condemned");
+    std::thread::sleep(silence * 8);
+    let told = journal.find(place, |event| about(Kind::Confirmed, event) || about(Kind::NodeDown, event));
+    assert_eq!(told, None, "without an answer of its BMC nothing is proved about the host");
+    // The power of the BMC is back, that of the host is not: now it can be read.
+    cluster.bmc(lost).unwrap().set_silent(false).expect("the BMC goes on");
+    for node in [1, 2, 3].into_iter().filter(|node| *node != lost) {
+        // Attempts have a timeout of ten seconds and a pause of up to eight between them.
+        let down = journal.wait(place, Duration::from_secs(60), "NODE_DOWN after the BMC answered", |event| {
+            event.who == Who::Node(node) && about(Kind::NodeDown, event)
+        });
+        assert_eq!(down.expect("every survivor is told").class, "power-off");
+    }
+    assert_eq!(cluster.allocations_of(leader), Ok(0));
+    println!("PASS no answer, no proof");
+}
+
+#[test]
+#[ignore = "needs QEMU, images and minutes; cargo verify runs it"]
+fn a_host_alone_fences_nobody() {
+    let (cluster, silence) = cluster("alone");
+    let journal = cluster.journal();
+    let place = journal.place();
+    for host in [2, 3] {
+        cluster.host(host).unwrap().power_off("because its power failed").expect("the host can be ended");
+    }
+    // Longer than every lease: what a side without quorum would do by mistake, it would have done by then.
+    let lease = Duration::from_millis(u64::from(cluster.plan().timing.guard_lease_ms));
+    std::thread::sleep(lease + silence * 4);
+    let act = journal.find(place, |event| {
+        let acts = [Kind::Condemned, Kind::Order, Kind::Confirmed, Kind::NodeSuspect, Kind::NodeDown, Kind::Leader];
+        let is_rest = event.who == Who::Appliance(1) || event.who == Who::Node(1);
+        is_rest && acts.contains(&event.kind)
+    });
+    assert_eq!(act, None, "one of three votes is no quorum");
+    assert_eq!(cluster.host(1).unwrap().node_pid(1), None, "its node lost its lease, and the guard ended it");
+    assert_eq!(cluster.allocations_of(1), Ok(0));
+    println!("PASS a host alone fenced nobody");
 }

@@ -3,6 +3,7 @@
 //! Owns what a person reads. Exit status: 0 if every scene held, 1 if one did not, 2 for a bad argument.
 
 use palisade_qemu::args::{self, Args};
+use palisade_qemu::bmc::Bmc;
 use palisade_qemu::cluster::Cluster;
 use palisade_qemu::plan::{BMC_PASSWORD, BMC_USER};
 use palisade_qemu::prepare::{self, Prepared};
@@ -109,7 +110,7 @@ fn keep(cluster: &Cluster) {
     for host in cluster.hosts() {
         let id = host.id();
         println!("  cargo run --release -p palisade-ctl -- status --socket {}", cluster.vsock(id).display());
-        if let Some(port) = cluster.bmc_port(id) {
+        if let Ok(port) = cluster.bmc(id).map(Bmc::port) {
             println!(
                 "  ipmitool -I lanplus -C 3 -H 127.0.0.1 -p {port} -U {BMC_USER} -P {BMC_PASSWORD} chassis power status"
             );
