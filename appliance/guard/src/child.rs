@@ -26,6 +26,11 @@ impl Strings {
     }
 }
 
+/// Until then after an end, the socket that is there may still be the old one, µs.
+const SOCKET_RENEWAL_US: u64 = 30_000;
+/// The longest wait for a new one, µs.
+const SOCKET_WAIT_US: u64 = 1_000_000;
+
 /// What a process is started with.
 #[derive(Debug)]
 pub struct Program {
@@ -33,6 +38,8 @@ pub struct Program {
     argv: Strings,
     log: File,
     oom: Vec<u8>,
+    /// A socket that must be there before a start, and that another process makes anew after each end.
+    needs: Option<CString>,
 }
 
 impl Program {
@@ -49,7 +56,30 @@ impl Program {
             argv.push(CString::new(argument.as_str())?);
         }
         let oom = oom.map_or(Vec::new(), |value| value.to_string().into_bytes());
-        Ok(Self { path, argv: Strings::new(argv), log, oom })
+        Ok(Self { path, argv: Strings::new(argv), log, oom, needs: None })
+    }
+
+    /// The same, started again only when this socket is there again.
+    ///
+    /// # Errors
+    /// The name holds a zero byte.
+    pub fn with_socket(mut self, socket: Option<&String>) -> Result<Self> {
+        self.needs = socket.map(|name| CString::new(name.as_str())).transpose()?;
+        Ok(self)
+    }
+
+    /// Whether it may be started again at `now_us`, its last process having ended at `gone_us` (zero: there was none).
+    /// vhost-device-vsock notices the end, removes its socket and makes a new one; QEMU connects once and does not come
+    /// back, so a start in between would fail. The wait is bounded: without vsock a VM still has its channel.
+    #[must_use]
+    pub fn may_start(&self, now_us: u64, gone_us: u64) -> bool {
+        let passed_us = now_us.saturating_sub(gone_us);
+        match &self.needs {
+            Some(socket) if gone_us != 0 && passed_us < SOCKET_WAIT_US => {
+                passed_us >= SOCKET_RENEWAL_US && sys::exists(socket)
+            }
+            _ => true,
+        }
     }
 }
 

@@ -21,6 +21,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 const REPORT_US: u64 = 1_000_000;
 /// After the last node is gone, the appliance has that long to pass the proofs on before it ends too, µs.
 const LAST_WORD_US: u64 = 300_000;
+/// Whether a process's socket is there again is looked at so often, µs.
+const SOCKET_LOOK_US: u64 = 5_000;
 /// A guard that was told to end waits that long for its processes, µs; then they are the next guard's.
 const END_US: u64 = 20_000_000;
 
@@ -159,12 +161,14 @@ impl Duty<'_> {
         for node in &mut self.nodes {
             if let Some(status) = gone(&mut node.process) {
                 node.runs.on_exit(status);
+                node.gone_us = now;
                 say!("{} run {} is gone: {}", node.runs.node(), node.runs.counter(), Status(status));
                 self.link.send(&Message::Run(node.runs.report()));
             }
         }
         for kept in &mut self.kept {
             let Some(status) = gone(&mut kept.process) else { continue };
+            kept.gone_us = now;
             if !restarts {
                 say!("{} is gone: {}", kept.name, Status(status));
                 continue;
@@ -294,7 +298,8 @@ impl Duty<'_> {
         // Without a lease nothing would bound the node's life; the run is announced until there is one.
         let leased = self.lease.in_force(now);
         let Some(found) = self.nodes.iter_mut().find(|found| found.runs.node() == node) else { return };
-        if !leased || !found.runs.on_ack(counter) {
+        // The run is announced, and acknowledged, again and again; one of these times all is ready.
+        if !leased || !found.program.may_start(now, found.gone_us) || !found.runs.on_ack(counter) {
             return;
         }
         match self.launcher.start(&found.program) {
@@ -365,6 +370,10 @@ impl Duty<'_> {
     /// Starts what is kept running.
     fn keep(&mut self, now: u64) {
         for kept in self.kept.iter_mut().filter(|kept| kept.process.is_none() && kept.due_us <= now) {
+            if !kept.program.may_start(now, kept.gone_us) {
+                kept.due_us = now + SOCKET_LOOK_US;
+                continue;
+            }
             kept.restart.on_start(now);
             match self.launcher.start(&kept.program) {
                 Ok(process) => {

@@ -7,6 +7,7 @@ use crate::cgroup::Group;
 use crate::child::{Launcher, Program};
 use crate::counters::{Counters, Recorder};
 use crate::duty::Duty;
+use crate::host::names;
 use crate::lease::Lease;
 use crate::link::Link;
 use crate::load::Plan;
@@ -122,6 +123,7 @@ fn prove_gone(host: u8, state: &Path) -> Result<File, String> {
 /// All nodes, and what is kept running, ready to start.
 fn prepare(plan: &Plan, counters: &Counters, lock: bool) -> std::io::Result<(Vec<Node>, Vec<Kept>)> {
     let (host, config) = (&plan.host, &plan.config);
+    let sockets = if host.vsock.is_some() { qemu::vsock_sockets(host, config) } else { Vec::new() };
     let mut nodes = Vec::new();
     for own in &host.nodes {
         let number = NodeId::new(own.id);
@@ -131,13 +133,14 @@ fn prepare(plan: &Plan, counters: &Counters, lock: bool) -> std::io::Result<(Vec
         }
         let arguments = qemu::node(host, config, own, lock);
         let log = format!("node-{}.log", own.id);
-        let program = Program::prepare(&host.qemu, &arguments, &log, Some(own.oom_score_adj))?;
+        let program = Program::prepare(&host.qemu, &arguments, &log, Some(own.oom_score_adj))?
+            .with_socket(sockets.iter().find(|name| **name == names::vhost(own.id)))?;
         let runs = Runs::new(number, plan.boot, unproved.is_none(), counters.of(number));
-        nodes.push(Node { runs, program, process: None });
+        nodes.push(Node { runs, program, process: None, gone_us: 0 });
     }
     let mut kept = Vec::new();
     let mut keep = |name, program, appliance| {
-        kept.push(Kept { name, program, process: None, restart: Restart::default(), due_us: 0, appliance });
+        kept.push(Kept { name, program, process: None, restart: Restart::default(), gone_us: 0, due_us: 0, appliance });
     };
     let devices = qemu::vsock(host, config);
     if let Some(vsock) = host.vsock.as_ref().filter(|_| !devices.is_empty()) {
@@ -145,7 +148,9 @@ fn prepare(plan: &Plan, counters: &Counters, lock: bool) -> std::io::Result<(Vec
     }
     if host.appliance.start {
         let arguments = qemu::appliance(host, config, lock);
-        keep("the appliance", Program::prepare(&host.qemu, &arguments, "appliance.log", None)?, true);
+        let program = Program::prepare(&host.qemu, &arguments, "appliance.log", None)?
+            .with_socket(sockets.iter().find(|name| *name == names::APPLIANCE_VHOST))?;
+        keep("the appliance", program, true);
     }
     Ok((nodes, kept))
 }

@@ -211,6 +211,13 @@ pub fn on_tmpfs(path: &CStr) -> bool {
     result == 0 && about.f_type == libc::TMPFS_MAGIC
 }
 
+/// Whether a path names something.
+#[must_use]
+pub fn exists(path: &CStr) -> bool {
+    // SAFETY: `path` ends with a zero byte and outlives the call.
+    unsafe { libc::access(path.as_ptr(), libc::F_OK) == 0 }
+}
+
 /// Whether we may execute this file.
 #[must_use]
 pub fn executable(path: &CStr) -> bool {

@@ -17,6 +17,8 @@ pub struct Node {
     pub program: Program,
     /// Its VM.
     pub process: Option<Process>,
+    /// When its last VM ended, on the host's clock; zero: there was none.
+    pub gone_us: u64,
 }
 
 /// A process that is kept running: the appliance's VM, or the vsock devices.
@@ -30,6 +32,8 @@ pub struct Kept {
     pub process: Option<Process>,
     /// When it is started again.
     pub restart: Restart,
+    /// When it ended last, on the host's clock; zero: it did not yet.
+    pub gone_us: u64,
     /// When it is due, on the host's clock; zero: at once.
     pub due_us: u64,
     /// Whether its exit status has the meanings of `board`.
