@@ -19,6 +19,9 @@ pub const BMC_PASSWORD: &str = "secret12";
 /// Memory of a node's VM, MiB. Little, since the kernel's freeing of it delays the news of a killed VM.
 const NODE_MIB: u32 = 160;
 
+/// The fw_cfg file through which the test image is told its fault.
+const FAULT_FILE: &str = "opt/palisade/fault";
+
 /// A whole machine room.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -32,6 +35,8 @@ pub struct Plan {
     pub links: u8,
     /// All times.
     pub timing: Timing,
+    /// Deliberate faults of appliances: the host, and what the test image's door is told, such as `allocate:20000`.
+    pub faults: Vec<(u8, String)>,
 }
 
 /// One host.
@@ -82,6 +87,7 @@ impl Plan {
             nodes: (1..=3).map(node).collect(),
             links: 2,
             timing: scaled(Timing::DEFAULT, factor),
+            faults: Vec::new(),
         }
     }
 
@@ -134,6 +140,7 @@ impl Plan {
             "hosts": self.hosts.iter().map(host).collect::<Vec<_>>(),
             "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
             "devices": self.hosts.iter().map(device).collect::<Vec<_>>(),
+            "allow_faults": !self.faults.is_empty(),
         })
     }
 
@@ -141,13 +148,14 @@ impl Plan {
     #[must_use]
     pub fn host_file(&self, id: u8, run: &Path, with: &Artefacts) -> guard::Host {
         let links = self.ports(run).into_iter().filter(|port| port.host == id);
+        let door = |what: &String| ["-fw_cfg".to_owned(), format!("name={FAULT_FILE},string={what}")];
         let appliance = guard::Appliance {
             start: true,
             image: with.image.clone(),
             memory_mib: 32,
             links: links.map(|port| guard::Netdev::Dgram { local: port.vm, remote: port.switch }).collect(),
             management: Some(guard::Netdev::User { hostfwd: Vec::new() }),
-            extra: Vec::new(),
+            extra: self.faults.iter().filter(|(host, _)| *host == id).flat_map(|(_, what)| door(what)).collect(),
         };
         guard::Host {
             host: id,

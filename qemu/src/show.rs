@@ -10,6 +10,7 @@ use crate::scenes::{self, Outcome, Scene};
 use crate::stall::{self, Watch};
 use crate::stop;
 use crate::table;
+use palisade_core::config::Timing;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -130,7 +131,15 @@ fn build(programme: &Programme, factor: u32, with: &Artefacts) -> Result<Cluster
 /// # Errors
 /// A sentence: it cannot be built, or does not come up.
 pub fn whole(programme: &Programme, factor: u32, with: &Artefacts) -> Result<Cluster, String> {
-    let cluster = build(programme, factor, with)?;
+    come_up(build(programme, factor, with)?)
+}
+
+/// Switches all hosts of a cluster on and waits until all nodes are up.
+///
+/// # Errors
+/// A sentence: it does not come up.
+pub fn come_up(cluster: Cluster) -> Result<Cluster, String> {
+    let factor = (cluster.plan().timing.host_dead_ms / Timing::DEFAULT.host_dead_ms).max(1);
     cluster.journal().note("a new cluster comes up");
     cluster.power_on()?;
     cluster

@@ -5,13 +5,16 @@
 //! Needs QEMU, built images and some minutes, so a plain `cargo test` leaves it out; `cargo verify` runs it.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
+use palisade_images::{House, appliance};
 use palisade_qemu::cluster::Cluster;
 use palisade_qemu::event::{Event, Kind, Who};
-use palisade_qemu::plan::Artefacts;
+use palisade_qemu::journal::Journal;
+use palisade_qemu::plan::{Artefacts, Plan};
 use palisade_qemu::prepare;
 use palisade_qemu::scenes::SCENES;
 use palisade_qemu::show::{self, Programme};
 use palisade_qemu::{stall, table};
+use std::sync::Arc;
 use std::time::Duration;
 
 fn prepared() -> Artefacts {
@@ -98,4 +101,51 @@ fn a_host_alone_fences_nobody() {
     assert_eq!(cluster.host(1).unwrap().node_pid(1), None, "its node lost its lease, and the guard ended it");
     assert_eq!(cluster.allocations_of(1), Ok(0));
     println!("PASS a host alone fenced nobody");
+}
+
+/// A cluster of the test image, with these faults; off.
+fn faulty_cluster(name: &str, faults: Vec<(u8, String)>) -> Cluster {
+    let mut artefacts = prepared();
+    let image = appliance::build(&House::here(), appliance::Kind::Faults).expect("the test image can be built");
+    artefacts.image = image.path;
+    let factor = programme(name).factor;
+    let plan = Plan { faults, ..Plan::three_hosts(name, factor) };
+    Cluster::build(plan, &artefacts, Arc::new(Journal::new(true))).expect("the cluster can be built")
+}
+
+#[test]
+#[ignore = "needs QEMU, images and minutes; cargo verify runs it"]
+fn an_allocation_after_the_seal_stops_that_appliance_and_nothing_else() {
+    let cluster = show::come_up(faulty_cluster("seal", vec![(2, "allocate:40000".to_owned())])).expect("it comes up");
+    let before = cluster.incarnations().expect("the nodes are known");
+    let journal = cluster.journal();
+    let place = journal.place();
+    let limit = Duration::from_secs(90);
+    let by = |who: Who, word: &'static str| move |event: &Event| event.who == who && event.text.contains(word);
+    let epitaph = journal.wait(place, limit, "the epitaph", by(Who::Appliance(2), "EPITAPH")).expect("it stops");
+    assert!(epitaph.text.contains("alloc"), "the epitaph names the cause: {}", epitaph.text);
+    journal.wait(place, limit, "the guard's word", by(Who::Guard(2), "fail-stop")).expect("the guard understands it");
+    let again = |event: &Event| event.who == Who::Appliance(2) && event.kind == Kind::Admitted;
+    journal.wait(place, limit, "the admission of the next appliance", again).expect("it is restarted");
+    std::thread::sleep(Duration::from_secs(3));
+    let harm = |event: &Event| matches!(event.kind, Kind::Condemned | Kind::NodeSuspect | Kind::NodeDown | Kind::Power);
+    assert_eq!(journal.find(place, harm), None, "an appliance that stops itself harms nobody");
+    assert_eq!(cluster.incarnations().expect("the nodes are known"), before);
+    println!("PASS an allocation after the seal is a fail-stop");
+}
+
+#[test]
+#[ignore = "needs QEMU, images and minutes; cargo verify runs it"]
+fn the_test_image_is_refused_unless_the_configuration_allows_it() {
+    let cluster = faulty_cluster("refused", Vec::new());
+    cluster.power_on().expect("the guards can be started");
+    for host in [1, 2, 3] {
+        let refused = |event: &Event| event.who == Who::Guard(host) && event.text.contains("REFUSED: ");
+        let said = cluster.journal().wait(0, Duration::from_secs(20), "the guard's refusal", |event| {
+            refused(event) && event.text.contains("allow_faults")
+        });
+        said.expect("the guard says why");
+        assert_eq!(cluster.host(host).unwrap().appliance_pid(), None, "nothing was started");
+    }
+    println!("PASS the test image was refused");
 }

@@ -152,8 +152,7 @@ fn after_every_scene(events: &[Event], measures: &Measures, allocations: &Result
             return Err(format!("{} was told of two deaths of node {}", other.who, other.node));
         }
     }
-    let epitaph =
-        |event: &&Event| matches!(event.who, Who::Appliance(_) | Who::Guard(_)) && event.text.contains("fail-stop");
+    let epitaph = |event: &&Event| event.who != Who::Runner && event.text.contains("EPITAPH");
     if let Some(event) = events.iter().find(epitaph) {
         return Err(format!("the {} stopped itself: {}", event.who, event.text));
     }
@@ -274,7 +273,12 @@ mod tests {
         assert!(check(&[down(1, 3, 7)], 0).is_err());
         assert!(check(&[down(1, 2, 7), down(1, 2, 8)], 0).is_err());
         assert!(check(&[], 1).is_err());
-        let epitaph = Event::new(Duration::ZERO, Who::Appliance(1), Kind::Note, "fail-stop: a ring is corrupt");
+        let epitaph = Event::new(
+            Duration::ZERO,
+            Who::Appliance(1),
+            Kind::Note,
+            "palisade: EPITAPH after 5 us: a ring is corrupt",
+        );
         assert!(check(&[epitaph], 0).is_err());
     }
 
