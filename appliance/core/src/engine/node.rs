@@ -201,6 +201,10 @@ impl Engine {
     /// committed Confirmed.
     pub(super) fn tell_changes(&mut self) {
         let (old, new) = (&self.acceptor.committed, &self.acceptor.accepted);
+        if old.version == 0 {
+            // The first view that this appliance holds is no news about anybody; no session is open yet.
+            return;
+        }
         for (node, row) in new.nodes() {
             let before = old.node(node);
             if row == before {
