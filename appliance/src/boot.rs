@@ -219,9 +219,9 @@ fn own_nic<T>(slot: u8, found: Result<T, Broken>, mac: config::Mac) -> T {
         Ok(part) => part,
         Err(Broken::Nic(why)) => need(slot, Err(why)),
         Err(Broken::OtherMac(found)) => refuse(format_args!(
-            "PCI slot {slot:#04x}, the {}: its address is {found:02x?}, the configuration says {:02x?}",
+            "PCI slot {slot:#04x}, the {}: its address is {}, the configuration says {mac}; correct the one or the other",
             pci::name(slot),
-            mac.0
+            config::Mac(found)
         )),
     }
 }

@@ -18,6 +18,19 @@ pub fn cluster(hosts: u8) -> &'static Config {
 /// If the real rules refuse it.
 #[must_use]
 pub fn cluster_with_votes(hosts: u8, votes: u8) -> &'static Config {
+    let config = Box::leak(Box::new(Config::new()));
+    if let Err(error) = parse::parse(json(hosts, votes).as_bytes(), config) {
+        panic!("{error}");
+    }
+    if let Err(broken) = check::check(config) {
+        panic!("{broken}");
+    }
+    config
+}
+
+/// The same, as a person would write it.
+#[must_use]
+pub fn json(hosts: u8, votes: u8) -> String {
     let (mut h, mut n, mut d) = (String::new(), String::new(), String::new());
     for id in 1..=hosts {
         let comma = if id == 1 { "" } else { "," };
@@ -36,13 +49,5 @@ pub fn cluster_with_votes(hosts: u8, votes: u8) -> &'static Config {
         );
     }
     let secret = "5a".repeat(32);
-    let json = format!(r#"{{"name":"sim","epoch":1,"secret":"{secret}","hosts":[{h}],"nodes":[{n}],"devices":[{d}]}}"#);
-    let config = Box::leak(Box::new(Config::new()));
-    if let Err(error) = parse::parse(json.as_bytes(), config) {
-        panic!("{error}");
-    }
-    if let Err(broken) = check::check(config) {
-        panic!("{broken}");
-    }
-    config
+    format!(r#"{{"name":"sim","epoch":1,"secret":"{secret}","hosts":[{h}],"nodes":[{n}],"devices":[{d}]}}"#)
 }
