@@ -120,6 +120,8 @@ pub struct Acceptor {
     pub committed: State,
     /// A state on its way in, or being built.
     pub scratch: State,
+    /// Which fetched state `scratch` holds, for as long as nothing else was put there; none: slot zero.
+    fetched: (Slot, u64),
     assembly: Assembly,
 }
 
@@ -136,6 +138,7 @@ impl Acceptor {
         committed_slot: Slot::NONE,
         committed: State::EMPTY,
         scratch: State::EMPTY,
+        fetched: (Slot::NONE, 0),
         assembly: Assembly::EMPTY,
     };
 
@@ -157,8 +160,11 @@ impl Acceptor {
     /// Takes a piece of a state.
     pub fn take(&mut self, from: HostId, piece: &Piece, bytes: &[u8]) -> Taken {
         if piece.fetched {
-            let whole = self.assembly.take(from, piece, bytes);
-            return if whole && self.decode() { Taken::Fetched } else { Taken::Nothing };
+            if !self.assembly.take(from, piece, bytes) || !self.decode() {
+                return Taken::Nothing;
+            }
+            self.fetched = (piece.slot, piece.digest);
+            return Taken::Fetched;
         }
         if from != piece.slot.ballot.host || piece.slot.ballot < self.promised {
             return Taken::Nothing;
@@ -181,7 +187,31 @@ impl Acceptor {
         Taken::Accepted
     }
 
+    /// The state that a candidate could adopt, with its slot and digest: the fetched one, if it still is in `scratch`, or
+    /// the one that was accepted.
+    #[must_use]
+    pub fn held(&self) -> (Slot, u64, &State) {
+        match self.fetched {
+            (Slot::NONE, _) => (self.slot, self.encoded.digest, &self.accepted),
+            (slot, digest) => (slot, digest, &self.scratch),
+        }
+    }
+
+    /// Puts the state of `held` into `scratch`, to be adopted.
+    pub fn take_held(&mut self) {
+        if self.fetched.0 == Slot::NONE {
+            self.scratch.clone_from(&self.accepted);
+        }
+        self.forget_fetched();
+    }
+
+    /// What was fetched is for an election that is over.
+    pub const fn forget_fetched(&mut self) {
+        self.fetched = (Slot::NONE, 0);
+    }
+
     fn decode(&mut self) -> bool {
+        self.forget_fetched();
         let total = self.assembly.total;
         self.scratch.decode(&self.assembly.bytes[..total]).is_ok()
     }
@@ -263,6 +293,22 @@ mod tests {
         assert_eq!(acceptor.take(HostId::new(2), &piece, &bytes), Taken::Nothing);
         let wild = Piece { total: u32::MAX, offset: u32::MAX, ..piece };
         assert_eq!(acceptor.take(HostId::new(2), &wild, &bytes), Taken::Nothing);
+    }
+
+    #[test]
+    fn a_fetched_state_is_forgotten_as_soon_as_another_takes_its_place() {
+        let (mut acceptor, piece, bytes) = given(2, 2, 5);
+        let fetched = Piece { fetched: true, ..piece };
+        assert_eq!(acceptor.take(HostId::new(3), &fetched, &bytes), Taken::Fetched);
+        assert_eq!(acceptor.held().0, piece.slot);
+        acceptor.start(HostId::new(1), 12);
+        let (_, refused, bytes_refused) = given(3, 2, 6);
+        assert_eq!(
+            acceptor.take(HostId::new(2), &refused, &bytes_refused),
+            Taken::Nothing,
+            "it names another incarnation"
+        );
+        assert_eq!(acceptor.held().0, Slot::NONE, "nothing is held, least of all the refused state under a wrong name");
     }
 
     #[test]

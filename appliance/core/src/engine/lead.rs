@@ -29,8 +29,8 @@ impl Engine {
                     self.acceptor.scratch.admit(voter, incarnation, boot);
                 }
             }
-        } else if self.fetched.take().is_none() {
-            self.acceptor.scratch.clone_from(&self.acceptor.accepted);
+        } else {
+            self.acceptor.take_held();
         }
         let version = self.acceptor.scratch.version;
         let old_leader = self.acceptor.slot.ballot.host;

@@ -104,7 +104,7 @@ impl Engine {
         let ballot = self.election.stand(now, self.me, self.acceptor.promised, first_boot);
         assert!(self.acceptor.promise(ballot), "a candidate's ballot is above all that it promised");
         self.follower.forsake();
-        self.fetched = None;
+        self.acceptor.forget_fetched();
         self.count(Counter::Elections);
         log::info!("stands for election under ballot {ballot}{}", if first_boot { " (first boot)" } else { "" });
         let (slot, digest) = (self.acceptor.slot, self.acceptor.encoded.digest);
@@ -199,13 +199,8 @@ impl Engine {
     }
 
     pub(super) fn consider_outcome(&mut self, now: Instant) {
-        let held = match self.fetched {
-            Some((slot, digest)) => (slot, digest, &self.acceptor.scratch),
-            None => (self.acceptor.slot, self.acceptor.encoded.digest, &self.acceptor.accepted),
-        };
-        match self.election.outcome(now, self.promise(), &self.voters, held) {
+        match self.election.outcome(now, self.promise(), &self.voters, self.acceptor.held()) {
             Step::Fetch(from, slot) => {
-                self.fetched = None;
                 self.outbox.send(from, Message::Fetch { ballot: self.election.ballot, slot });
             }
             Step::Won(first_boot) => self.begin_lead(now, first_boot),
@@ -219,12 +214,8 @@ impl Engine {
         }
         match self.acceptor.take(from, head, bytes) {
             Taken::Nothing => {}
-            Taken::Fetched => {
-                self.fetched = Some((head.slot, head.digest));
-                self.consider_outcome(now);
-            }
+            Taken::Fetched => self.consider_outcome(now),
             Taken::Accepted => {
-                self.fetched = None;
                 self.courier.clear();
                 self.election.rest(now);
                 self.follower.follow(now, head.slot.ballot, true);

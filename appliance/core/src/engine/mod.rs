@@ -29,7 +29,7 @@ use crate::sessions::Sessions;
 use crate::status::{COUNTERS, Counter, Platform, Role};
 use crate::time::{Duration, Instant};
 use crate::wire::datagram::MESSAGE_MAX;
-use crate::wire::message::{Message, Slot};
+use crate::wire::message::Message;
 use crate::wire::node::{self as protocol, Target};
 use heapless::Vec;
 
@@ -89,8 +89,6 @@ pub struct Engine {
     admitted_at: Option<Instant>,
     /// From when its vote counts (SAFETY B1).
     vote_from: Instant,
-    /// A state fetched for an election, in `acceptor.scratch`.
-    fetched: Option<(Slot, u64)>,
     /// It was told that it is condemned (SAFETY F5).
     condemned: bool,
     /// Its condemnation is carried out: it is to restart.
@@ -152,7 +150,6 @@ impl Engine {
             platform: Platform::ZERO,
             admitted_at: None,
             vote_from: Instant::ZERO,
-            fetched: None,
             condemned: false,
             restart: false,
             dirty: false,

@@ -45,10 +45,11 @@ impl Engine {
         self.repeat_requests(now);
     }
 
-    /// Admitted, and within the membership lease (SAFETY C2); a leader within its lead's.
+    /// Admitted, not condemned, and within the membership lease (SAFETY C2); a leader within its lead's.
     fn holds_membership(&self, now: Instant) -> bool {
         let leads = self.proposer.leads() && self.proposer.established;
-        self.admitted_at.is_some() && (leads || self.follower.holds_lease(now, self.promise()))
+        let member = self.view().host(self.me).state == HostState::Member;
+        self.admitted_at.is_some() && member && (leads || self.follower.holds_lease(now, self.promise()))
     }
 
     pub(super) fn on_guard(&mut self, now: Instant, mut bytes: &[u8]) {
