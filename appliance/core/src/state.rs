@@ -371,14 +371,7 @@ fn encode_node(b: &mut [u8], node: NodeId, row: &NodeRow) {
 
 fn decode_node(b: &Fields<'_>) -> Result<NodeRow> {
     Ok(NodeRow {
-        state: match b.u8(1) {
-            0 => NodeState::Unknown,
-            1 => NodeState::Up,
-            2 => NodeState::Condemned,
-            3 => NodeState::Down,
-            4 => NodeState::Left,
-            _ => return Err(Error),
-        },
+        state: NodeState::from_wire(b.u8(1))?,
         host: HostId::new(b.u8(2)),
         incarnation: b.u64(8),
         run: Run { boot: b.u64(16), counter: b.u32(4) },

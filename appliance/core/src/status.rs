@@ -274,14 +274,7 @@ impl NodeEntry {
         if bytes.len() < Self::BYTES {
             return Err(Error);
         }
-        let state = match b.u8(1) {
-            0 => NodeState::Unknown,
-            1 => NodeState::Up,
-            2 => NodeState::Condemned,
-            3 => NodeState::Down,
-            4 => NodeState::Left,
-            _ => return Err(Error),
-        };
+        let state = NodeState::from_wire(b.u8(1))?;
         Ok(Self {
             node: NodeId::new(b.u8(0)),
             state,

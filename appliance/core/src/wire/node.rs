@@ -87,6 +87,23 @@ pub enum NodeState {
     Left = 4,
 }
 
+impl NodeState {
+    /// The state with this number on the wire.
+    ///
+    /// # Errors
+    /// There is none.
+    pub const fn from_wire(number: u8) -> Result<Self> {
+        Ok(match number {
+            0 => Self::Unknown,
+            1 => Self::Up,
+            2 => Self::Condemned,
+            3 => Self::Down,
+            4 => Self::Left,
+            _ => return Err(Error),
+        })
+    }
+}
+
 /// One node of a VIEW.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ViewNode {
@@ -123,14 +140,7 @@ impl ViewNode {
         let fields = Fields(bytes);
         Ok(Self {
             node: NodeId::new(fields.u8(0)),
-            state: match fields.u8(1) {
-                0 => NodeState::Unknown,
-                1 => NodeState::Up,
-                2 => NodeState::Condemned,
-                3 => NodeState::Down,
-                4 => NodeState::Left,
-                _ => return Err(Error),
-            },
+            state: NodeState::from_wire(fields.u8(1))?,
             host: HostId::new(fields.u8(2)),
             class: fields.u8(3),
             incarnation: fields.u64(4),
