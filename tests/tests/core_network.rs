@@ -208,6 +208,20 @@ fn lossy_links_cost_nobody_his_life() {
     }
 }
 
+#[test]
+fn a_state_of_several_pieces_reaches_forty_one_hosts() {
+    let mut world = up(41, 12);
+    let leader = world.leader().unwrap();
+    let victim = if leader == 41 { 40 } else { 41 };
+    let start = world.now;
+    world.power_off(victim);
+    told_down(&mut world, victim, 40, 1_500);
+    println!("told after {} ms", (world.now - start) / 1000);
+    world.power_off(leader);
+    told_down(&mut world, leader, 39, 2_500);
+    back(&mut world);
+}
+
 /// Safety with faults, then liveness without: whatever happens in the first half, all is up in the end.
 fn faults_then_peace(hosts: u8, seed: u64) {
     let mut world = up(hosts, seed);

@@ -51,6 +51,12 @@ impl Courier {
         self.mark(to, Due::Fetched);
     }
 
+    /// Whether anybody is to get anything.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        self.count > 0
+    }
+
     /// The next piece to send: to whom, its head, its bytes.
     pub fn next<'e>(&mut self, encoded: &'e Encoded, slot: Slot) -> Option<(HostId, Message, &'e [u8])> {
         while self.count > 0 {

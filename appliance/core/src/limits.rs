@@ -50,6 +50,8 @@ pub const JOBS_MAX: usize = 16;
 pub const HISTORY_MAX: usize = 64;
 /// Open fencing records: one per node and one per host is reserved, so no decision is ever refused for lack of room (SAFETY I3).
 pub const RECORDS_MAX: usize = NODES_MAX + HOSTS_MAX;
+/// Pieces of state that leave in one turn; the rest waits until what came in meanwhile was looked at.
+pub const PIECES_PER_TURN: usize = 64;
 /// Outputs that the engine queues in one call of `handle`; the driver drains them before the next input.
 pub const OUTPUTS_MAX: usize = 1024;
 /// Answers to heartbeats whose snapshots of stamps are kept (16 heartbeats = 1.6 s at 100 ms: longer than any lease-worthy answer).

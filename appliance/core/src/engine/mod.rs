@@ -21,7 +21,7 @@ use crate::fencing::harness::Harness;
 use crate::heartbeat::{Follower, Watch};
 use crate::id::{HostId, Incarnation};
 use crate::io::{Input, Output, Road};
-use crate::limits::{DATAGRAM_MAX, FRAME_MAX, FRAME_PAYLOAD_MAX, STALL_HEARTBEATS};
+use crate::limits::{DATAGRAM_MAX, FRAME_MAX, FRAME_PAYLOAD_MAX, PIECES_PER_TURN, STALL_HEARTBEATS};
 use crate::local::Local;
 use crate::outbox::{Letter, Outbox};
 use crate::peers::Peers;
@@ -101,6 +101,8 @@ pub struct Engine {
     deadline: Instant,
     /// When it last noticed a stall of its own, while it led.
     stalled_at: Option<Instant>,
+    /// Pieces that left since the last input.
+    pieces: usize,
     guard_sequence: u32,
     guard_reader: crate::wire::frame::Reader,
     node_timer: Instant,
@@ -156,6 +158,7 @@ impl Engine {
             urgent: false,
             deadline: Instant::ZERO,
             stalled_at: None,
+            pieces: 0,
             guard_sequence: 0,
             guard_reader: crate::wire::frame::Reader::new(),
             node_timer: Instant::ZERO,
@@ -204,6 +207,7 @@ impl Engine {
     /// Takes one input in.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.notice_stall(now);
+        self.pieces = 0;
         match input {
             Input::Tick => {}
             Input::Datagram { bytes, .. } => self.on_datagram(now, bytes),
@@ -245,7 +249,9 @@ impl Engine {
                 return Output::Datagram { to: letter.to, traffic, bytes: &self.datagram[..length] };
             }
         }
-        while let Some((to, length, traffic)) = self.next_piece() {
+        while self.pieces < PIECES_PER_TURN
+            && let Some((to, length, traffic)) = self.next_piece()
+        {
             if length > 0 {
                 return Output::Datagram { to, traffic, bytes: &self.datagram[..length] };
             }
@@ -269,6 +275,9 @@ impl Engine {
         if let Some(connection) = self.outbox.next_close() {
             return Output::Close { connection };
         }
+        if self.courier.is_busy() {
+            self.deadline = now;
+        }
         Output::Deadline(self.deadline.max(now))
     }
 
@@ -288,6 +297,7 @@ impl Engine {
     /// The courier's next piece, sealed; length zero: that peer is not known.
     fn next_piece(&mut self) -> Option<(HostId, usize, crate::io::Traffic)> {
         let (to, message, bytes) = self.courier.next(&self.acceptor.encoded, self.acceptor.slot)?;
+        self.pieces += 1;
         let sealed = self.peers.seal(to, None, &message, bytes, &mut self.datagram);
         let length = sealed.map_or(0, <[u8]>::len);
         if length > 0 {
