@@ -95,4 +95,17 @@ impl World {
         let frames = self.hosts.get_mut(&host).map(|h| h.exited(node, run)).unwrap_or_default();
         self.guard_says(host, frames);
     }
+
+    /// A guest resets itself within its run, and boots again.
+    pub fn reset_guest(&mut self, node: u8) {
+        self.note(format!("node {node} resets itself"));
+        let guest = self.guests.get_mut(&node).expect("a configured node");
+        guest.reset();
+        let (run, host) = (guest.run, guest.host);
+        self.truth.sync(&self.guests);
+        let h = &self.hosts[&host];
+        let (life, slot) = (h.life, h.slot(node));
+        self.at(self.now, Event::Monitor { host, life, slot, panicked: false });
+        self.at(self.now + 1_000_000, Event::NodeBooted { node, run });
+    }
 }

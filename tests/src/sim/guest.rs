@@ -131,7 +131,7 @@ impl Guest {
         false
     }
 
-    fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.incarnation = 0;
         self.session = 0;
         self.lease_end = None;
