@@ -20,6 +20,19 @@ pub enum Signal {
     Stop,
     /// Lets it run on.
     Continue,
+    /// Asks it to end.
+    Terminate,
+}
+
+impl Signal {
+    const fn number(self) -> libc::c_int {
+        match self {
+            Self::Kill => libc::SIGKILL,
+            Self::Stop => libc::SIGSTOP,
+            Self::Continue => libc::SIGCONT,
+            Self::Terminate => libc::SIGTERM,
+        }
+    }
 }
 
 /// Sends a signal; a process that is gone already is no error.
@@ -27,14 +40,23 @@ pub enum Signal {
 /// # Errors
 /// The kernel's refusal.
 pub fn signal(pid: u32, signal: Signal) -> io::Result<()> {
-    let number = match signal {
-        Signal::Kill => libc::SIGKILL,
-        Signal::Stop => libc::SIGSTOP,
-        Signal::Continue => libc::SIGCONT,
-    };
     let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
-    // SAFETY: kill takes two integers and touches no memory of ours; `pid` is positive, so it names one process.
-    let result = unsafe { libc::kill(pid, number) };
+    send(pid, signal)
+}
+
+/// Sends a signal to everybody in a process group; one that is gone already is no error.
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn signal_group(leader: u32, signal: Signal) -> io::Result<()> {
+    let leader = libc::pid_t::try_from(leader).map_err(io::Error::other)?;
+    // Group 1 would be everybody, and group 0 ourselves.
+    if leader <= 1 { Err(io::Error::other("no group of ours")) } else { send(-leader, signal) }
+}
+
+fn send(whom: libc::pid_t, signal: Signal) -> io::Result<()> {
+    // SAFETY: kill takes two integers and touches no memory of ours.
+    let result = unsafe { libc::kill(whom, signal.number()) };
     let error = io::Error::last_os_error();
     if result == 0 || error.raw_os_error() == Some(libc::ESRCH) { Ok(()) } else { Err(error) }
 }

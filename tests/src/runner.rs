@@ -4,6 +4,7 @@
 //! counts is its exit status and what its tests say of themselves.
 
 use palisade_qemu::stop;
+use palisade_qemu::sys::{Signal, signal_group};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -75,9 +76,10 @@ pub fn run(command: &mut Command, log: &Path, timeout: Duration) -> io::Result<E
 
 /// Ends the program and whatever it started in its process group: first with a request, so that tests end their VMs.
 fn end(child: &mut Child) {
-    let group = format!("-{}", child.id());
-    for (signal, wait) in [("-TERM", Duration::from_secs(5)), ("-KILL", Duration::from_secs(1))] {
-        let _ = Command::new("kill").args([signal, "--", &group]).stderr(Stdio::null()).status();
+    for (signal, wait) in [(Signal::Terminate, Duration::from_secs(5)), (Signal::Kill, Duration::from_secs(1))] {
+        if let Err(error) = signal_group(child.id(), signal) {
+            println!("        cannot end the process group {}: {error}", child.id());
+        }
         let until = Instant::now() + wait;
         while Instant::now() < until {
             if matches!(child.try_wait(), Ok(Some(_))) {

@@ -8,6 +8,7 @@ use palisade_core::time::Duration as Span;
 use palisade_methods::qmp::{Event, Monitor, RunState, TOTAL_MS, What, Why};
 use palisade_methods::{Action, Class, Detail, Method, Outcome, Verdict};
 use palisade_qemu::process::Child;
+use palisade_qemu::sys::{self, Signal};
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -72,8 +73,8 @@ impl Vm {
         said
     }
 
-    fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.child.pid().to_string()]).status().unwrap().success());
+    fn signal(&self, signal: Signal) {
+        sys::signal(self.child.pid(), signal).unwrap();
     }
 }
 
@@ -211,7 +212,7 @@ fn a_qemu_killed_in_the_middle_is_not_confirmed_by_its_monitor() {
     let mut buffer = [0; 256];
     let len = line.monitor.poll_transmit(line.clock.now(), &mut buffer).unwrap();
     line.stream.write_all(&buffer[..len]).unwrap();
-    vm.signal("-KILL");
+    vm.signal(Signal::Kill);
     line.until("the end of the connection", |line| line.ended);
     line.monitor.reset(line.clock.now());
     assert_eq!(ended(line.finish()), (Verdict::Unknown, Why::ConnectionLost.into()));
@@ -219,7 +220,7 @@ fn a_qemu_killed_in_the_middle_is_not_confirmed_by_its_monitor() {
     // And where nobody tells the monitor that the connection ended, its time runs out.
     let vm = Vm::start(LOOP, &[]);
     let mut line = Line::open(&vm);
-    vm.signal("-KILL");
+    vm.signal(Signal::Kill);
     line.start(Action::Off, 500);
     assert_eq!(line.finish().verdict, Verdict::Unknown);
 }
@@ -228,10 +229,10 @@ fn a_qemu_killed_in_the_middle_is_not_confirmed_by_its_monitor() {
 fn a_qemu_that_hangs_is_unknown_and_its_late_answers_count_for_nothing() {
     let vm = Vm::start(LOOP, &[]);
     let mut line = Line::open(&vm);
-    vm.signal("-STOP");
+    vm.signal(Signal::Stop);
     line.start(Action::Off, 300);
     assert_eq!(ended(line.finish()), (Verdict::Unknown, Why::StopHangs.into()));
-    vm.signal("-CONT");
+    vm.signal(Signal::Continue);
     line.until("the late answer", |line| line.monitor.counters().strays > 0);
     assert_eq!(ended(line.run(Action::Status)), (Verdict::Unknown, Why::State(RunState::Paused).into()));
     assert!(confirmed(line.run(Action::Off)));
@@ -241,12 +242,12 @@ fn a_qemu_that_hangs_is_unknown_and_its_late_answers_count_for_nothing() {
 fn a_second_start_of_the_vm_ends_the_attempt_at_the_first() {
     let mut vm = Vm::start(LOOP, &[]);
     let mut line = Line::open(&vm);
-    vm.signal("-STOP");
+    vm.signal(Signal::Stop);
     line.start(Action::Off, 20_000);
     for _ in 0..3 {
         line.turn();
     }
-    vm.signal("-KILL");
+    vm.signal(Signal::Kill);
     line.until("the end of the connection", |line| line.ended);
     vm.child.wait_for(PATIENCE);
     let _ = fs::remove_file(vm.dir.join("ours"));
