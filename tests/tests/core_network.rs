@@ -1,7 +1,8 @@
 //! The core on the deterministic test network: short named stories on three to five hosts, then many seeds with faults.
 #![allow(clippy::unwrap_used)]
 
-use palisade_tests::sim::{Bmc, Mood, World, config};
+use palisade_tests::sim::story::{faults_then_peace, hosts_of};
+use palisade_tests::sim::{Bmc, Mood, Trace, World, config};
 
 /// A world of so many hosts in which all is up.
 fn up(hosts: u8, seed: u64) -> World {
@@ -222,69 +223,13 @@ fn a_state_of_several_pieces_reaches_forty_one_hosts() {
     back(&mut world);
 }
 
-/// Safety with faults, then liveness without: whatever happens in the first half, all is up in the end.
-fn faults_then_peace(hosts: u8, seed: u64) {
-    let mut world = up(hosts, seed);
-    for host in world.hosts.values_mut() {
-        host.drift = i64::from(host.id % 3) * 900 - 900;
-    }
-    for _ in 0..12 {
-        let victim = u8::try_from(world.random() % u64::from(hosts)).unwrap() + 1;
-        match world.random() % 8 {
-            0 => world.hit(victim, Mood::Gone),
-            1 => world.hit(victim, Mood::Panicked),
-            2 => world.hit(victim, Mood::Hung),
-            3 => {
-                // One appliance without memory at a time: more is a cold start, which is not built yet.
-                let settled = world.run_until_true(20_000, |w| w.leader().is_some() && w.all_admitted());
-                if settled {
-                    world.kill_appliance(victim);
-                }
-            }
-            4 => {
-                let settled = world.run_until_true(20_000, |w| w.leader().is_some() && w.all_admitted());
-                if settled {
-                    world.power_off(victim);
-                }
-            }
-            5 => world.each_path(|(_, _, link), path| path.cut = link == 0),
-            6 => world.each_path(|_, path| {
-                path.loss = 50;
-                path.duplicate = 50;
-                path.spread = 5_000;
-            }),
-            _ => {
-                world.each_path(|(from, _, _), path| path.cut = from == victim);
-                let pause = world.random() % 700;
-                world.run_ms(pause);
-                world.each_path(|_, path| path.cut = false);
-            }
-        }
-        let pause = world.random() % 3_000;
-        world.run_ms(pause);
-    }
-    world.each_path(|_, path| {
-        path.cut = false;
-        path.loss = 0;
-    });
-    world.run_ms(30_000);
-    // A host that died with no member node on it was never fenced (SAFETY D5), so nobody turned it on: a person does.
-    world.power_all();
-    let all_up = world.run_until_true(240_000, World::all_up);
-    assert!(all_up, "seed {seed}, {hosts} hosts: not all up in the end\n{}", world.story());
-}
-
 #[test]
 fn many_seeds_with_faults_and_then_peace() {
-    let first: u64 = std::env::var("PALISADE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
-    let count: u64 = std::env::var("PALISADE_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(200);
-    for seed in first..first + count {
-        let hosts = [3, 3, 5][usize::try_from(seed % 3).unwrap()];
-        let run = std::panic::catch_unwind(|| faults_then_peace(hosts, seed));
+    for seed in 1..=150 {
+        let hosts = hosts_of(seed);
+        let run = std::panic::catch_unwind(|| faults_then_peace(hosts, seed, Trace::Kept));
         if let Err(panic) = run {
-            eprintln!(
-                "replay: PALISADE_SEED={seed} PALISADE_SEEDS=1 cargo test -p palisade-tests --test core_network many"
-            );
+            eprintln!("replay: cargo sim --from {seed} --seeds 1 --trace");
             std::panic::resume_unwind(panic);
         }
     }

@@ -6,9 +6,9 @@
 use super::{Guest, Micros};
 use palisade_core::fencing::Action;
 use palisade_core::state::{STATE_BYTES_MAX, State, digest};
-use palisade_core::status::Summary;
+use palisade_core::status::{Role, Summary};
 use palisade_core::wire::node::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What is true, and what was claimed.
 #[derive(Default)]
@@ -19,6 +19,10 @@ pub struct Truth {
     line: BTreeMap<(u32, u64), u64>,
     /// What each appliance's life committed last.
     last: BTreeMap<(u8, u32), (u32, u64)>,
+    /// Appliances' lives that lead.
+    leading: BTreeSet<(u8, u32)>,
+    /// How often an appliance came to lead.
+    pub elections: u64,
     /// Every NODE_DOWN that a node was told: when, by whom received, about whom, which incarnation.
     pub downs: Vec<(Micros, u8, u8, u64)>,
     /// Nodes that were reset, or killed by their guard's lease.
@@ -54,6 +58,11 @@ impl Truth {
 
     /// S1: committed views form one line, and every member's views only move forward.
     pub fn committed(&mut self, now: Micros, host: u8, life: u32, summary: &Summary, view: &State) {
+        if summary.role != Role::Leader {
+            self.leading.remove(&(host, life));
+        } else if self.leading.insert((host, life)) {
+            self.elections += 1;
+        }
         if view.version == 0 {
             return;
         }
@@ -76,6 +85,12 @@ impl Truth {
             assert!(side.contains(&executor), "S4: host {executor} ordered {action:?} of {target} at {now} us");
         }
         self.orders.push((now, executor, target, action));
+    }
+
+    /// How many states were committed.
+    #[must_use]
+    pub fn views(&self) -> usize {
+        self.line.len()
     }
 
     /// How many were told that this node is down, since a time.

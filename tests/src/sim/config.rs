@@ -1,7 +1,12 @@
 //! Configurations for simulated clusters, read by the real parser and held to the real rules.
 
 use palisade_core::config::{Config, check, parse};
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::{Mutex, PoisonError};
+
+/// Made already, by hosts and votes: thousands of runs share a dozen of them.
+static MADE: Mutex<BTreeMap<(u8, u8), &'static Config>> = Mutex::new(BTreeMap::new());
 
 /// A cluster of so many hosts with one node and one BMC each.
 ///
@@ -18,6 +23,10 @@ pub fn cluster(hosts: u8) -> &'static Config {
 /// If the real rules refuse it.
 #[must_use]
 pub fn cluster_with_votes(hosts: u8, votes: u8) -> &'static Config {
+    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(config) = made.get(&(hosts, votes)) {
+        return config;
+    }
     let config = Box::leak(Box::new(Config::new()));
     if let Err(error) = parse::parse(json(hosts, votes).as_bytes(), config) {
         panic!("{error}");
@@ -25,6 +34,7 @@ pub fn cluster_with_votes(hosts: u8, votes: u8) -> &'static Config {
     if let Err(broken) = check::check(config) {
         panic!("{broken}");
     }
+    made.insert((hosts, votes), config);
     config
 }
 

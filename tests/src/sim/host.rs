@@ -101,6 +101,7 @@ impl Host {
     pub(super) fn boot_engine(&mut self, now: Micros, config: &'static Config, boot: Boot) {
         self.life += 1;
         self.started = now;
+        self.deadline = 0;
         self.reader = Reader::new();
         let mut engine = Box::new(Engine::new());
         engine.start(Instant::from_micros(1_000_000), config, boot);

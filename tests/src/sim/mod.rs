@@ -11,6 +11,7 @@ mod faults;
 mod guest;
 mod host;
 mod journal;
+pub mod story;
 
 pub use guest::{Guest, Mood};
 pub use host::{Host, Power};
@@ -55,6 +56,17 @@ pub enum Bmc {
     Refuses,
 }
 
+/// What becomes of the notes that tell what happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// Nothing: the quickest. A run that fails is run again.
+    Off,
+    /// The last ones are kept for `World::story`.
+    Kept,
+    /// Each is printed when it is made, so that a run that panics shows all of them.
+    Printed,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
     Tick { host: u8, life: u32 },
@@ -90,13 +102,22 @@ pub struct World {
     pub bmcs: BTreeMap<u8, Bmc>,
     /// What is true, and what was claimed.
     pub truth: Truth,
-    trace: VecDeque<String>,
+    /// No appliance boots while another one that runs is not admitted: at most one at a time is without memory.
+    pub one_without_memory: bool,
+    notes: VecDeque<String>,
+    trace: Trace,
 }
 
 impl World {
     /// A world in which every host of the configuration is powered off.
     #[must_use]
     pub fn new(config: &'static Config, seed: u64) -> Self {
+        Self::traced(config, seed, Trace::Kept)
+    }
+
+    /// The same, with another treatment of its notes. What happens does not depend on it.
+    #[must_use]
+    pub fn traced(config: &'static Config, seed: u64, trace: Trace) -> Self {
         let hosts: BTreeMap<u8, Host> = config.hosts.iter().map(|h| (h.id, Host::new(h.id, config))).collect();
         let guests = config.nodes.iter().map(|n| (n.id, Guest::new(n.id, n.host))).collect();
         let bmcs = config.hosts.iter().map(|h| (h.id, Bmc::Works(5_000))).collect();
@@ -108,9 +129,10 @@ impl World {
                 }
             }
         }
-        journal::install();
-        let (queue, trace) = (BinaryHeap::new(), VecDeque::new());
-        Self { now: 0, seed, config, queue, serial: 0, hosts, guests, paths, bmcs, truth: Truth::default(), trace }
+        journal::install(trace != Trace::Off);
+        let (queue, notes, truth) = (BinaryHeap::new(), VecDeque::new(), Truth::default());
+        let (now, serial, one_without_memory) = (0, 0, false);
+        Self { now, seed, config, queue, serial, hosts, guests, paths, bmcs, truth, one_without_memory, notes, trace }
     }
 
     /// The next number of the seed's sequence.
@@ -128,17 +150,24 @@ impl World {
     }
 
     fn note(&mut self, text: String) {
-        if self.trace.len() > 4000 {
-            self.trace.pop_front();
+        let millis = self.now as f64 / 1000.0;
+        match self.trace {
+            Trace::Off => {}
+            Trace::Printed => println!("{millis:10.3} ms  {text}"),
+            Trace::Kept => {
+                if self.notes.len() > 4000 {
+                    self.notes.pop_front();
+                }
+                self.notes.push_back(format!("{millis:10.3} ms  {text}"));
+            }
         }
-        self.trace.push_back(format!("{:10.3} ms  {text}", self.now as f64 / 1000.0));
     }
 
     /// The last things that happened, for a failed assertion.
     #[must_use]
     pub fn story(&self) -> String {
-        let skip = self.trace.len().saturating_sub(120);
-        self.trace.iter().skip(skip).cloned().collect::<Vec<_>>().join("\n")
+        let skip = self.notes.len().saturating_sub(120);
+        self.notes.iter().skip(skip).cloned().collect::<Vec<_>>().join("\n")
     }
 
     /// Every path of a link from and to a host.
@@ -255,8 +284,14 @@ impl World {
         let incarnation = self.random() | 1;
         let entropy = std::array::from_fn(|_| self.random().to_le_bytes()[0]);
         let (now, config) = (self.now, self.config);
+        let must_wait = self.one_without_memory
+            && self.hosts.values().any(|h| h.id != host && h.engine.is_some() && !h.is_admitted());
         let h = self.hosts.get_mut(&host).expect("a configured host");
         if h.power == Power::Off || h.boot != boot || h.engine.is_some() {
+            return;
+        }
+        if must_wait {
+            self.at(now + 50_000, Event::BootAppliance { host, boot });
             return;
         }
         h.boot_engine(now, config, Boot { host: HostId::new(host), incarnation, entropy, config_hash: 1 });
