@@ -59,7 +59,7 @@ pub fn condemn(config: &Config, next: &mut State, target: Target, reason: Reason
             due
         }
         Target::Host(host) => {
-            let due = next.host(host).state == HostState::Member;
+            let due = next.host(host).state == HostState::Member && can_fence(config, host);
             if due {
                 next.condemn(target, reason, version);
                 // A device that covers the host covers its nodes: they are condemned by name with it (SAFETY F3).
@@ -72,6 +72,11 @@ pub fn condemn(config: &Config, next: &mut State, target: Target, reason: Reason
             due
         }
     }
+}
+
+/// Whether anything could ever prove that a host is off: without a level, a condemned host would stay condemned for ever.
+pub fn can_fence(config: &Config, host: HostId) -> bool {
+    config.host(host).is_some_and(|host| !host.levels.is_empty())
 }
 
 fn decide_host(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
@@ -197,8 +202,7 @@ fn accuse(facts: &Facts<'_>, next: &mut State, node: NodeId, row: &NodeRow, loca
     let host_row = *next.host(row.host);
     if row.state == NodeState::Condemned {
         // Its own host could not prove it: the host's own devices must, and they cover all its nodes.
-        let levels = facts.config.host(row.host).is_some_and(|host| !host.levels.is_empty());
-        let due = levels && host_row.state == HostState::Member && facts.harness.is_exhausted(node);
+        let due = host_row.state == HostState::Member && facts.harness.is_exhausted(node);
         return due && condemn(facts.config, next, Target::Host(row.host), Reason::NodeUnfenced);
     }
     let same = local.incarnation == row.incarnation;

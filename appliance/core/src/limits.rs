@@ -108,6 +108,11 @@ pub const LOCAL_ATTEMPT_MS: u32 = 1000;
 pub const DEVICE_ATTEMPT_MS: u32 = 10_000;
 /// How far two clocks may drift apart, parts per thousand.
 pub const DRIFT_PER_MILLE: u64 = 1;
+/// Between two heartbeats that do not wait for their period, ms: whatever a guest does, the last few heartbeats and what
+/// their answers renew stay remembered (`SNAPSHOTS_MAX`).
+pub const URGENT_MS: u32 = 5;
+/// How often every open session is told the whole view again, ms: an event that found a pipe full is not lost for ever.
+pub const VIEW_AGAIN_MS: u32 = 2000;
 /// How often a datagram that wants an answer is sent again, ms.
 pub const RESEND_MS: u32 = 50;
 

@@ -70,6 +70,17 @@ impl Guest {
     };
 }
 
+/// What a report of the guard changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// Nothing.
+    None,
+    /// How the run is.
+    State,
+    /// Another run is in this slot: whatever session its channel had is over, and is to be bound anew (SAFETY E2).
+    Run(u8),
+}
+
 /// The host, seen from inside its appliance.
 #[derive(Debug)]
 pub struct Local {
@@ -128,18 +139,19 @@ impl Local {
         false
     }
 
-    /// The guard reported a node's VM. Whether that is news.
-    pub fn take_report(&mut self, now: Instant, report: &RunReport, outbox: &mut Outbox) -> bool {
-        let Some(slot) = self.slot(report.node) else { return false };
+    /// The guard reported a node's VM. What that changes.
+    pub fn take_report(&mut self, now: Instant, report: &RunReport, outbox: &mut Outbox) -> News {
+        let Some(slot) = self.slot(report.node) else { return News::None };
         let guest = &mut self.guests[usize::from(slot)];
         self.boot = report.boot;
         if report.state == RunState::Starting {
             outbox.guard(Message::Ack { node: report.node, counter: report.counter });
         }
-        let news = guest.report != *report;
+        let mut news = if guest.report == *report { News::None } else { News::State };
         if guest.report.counter != report.counter || guest.report.boot != report.boot {
             let (start_at, start_pause) = (guest.start_at, guest.start_pause);
             *guest = Guest { start_at, start_pause, seen_at: now, ..Guest::NONE };
+            news = News::Run(slot);
         }
         guest.report = *report;
         news
@@ -177,12 +189,11 @@ impl Local {
         }
     }
 
-    /// A node said that it leaves, or that it is dying.
-    pub fn farewell(&mut self, slot: u8, in_peace: bool) {
-        if let Some(guest) = self.guests.get_mut(usize::from(slot)) {
-            let farewell = if in_peace { &mut guest.left } else { &mut guest.gasped };
-            *farewell = guest.incarnation;
-        }
+    /// A node said that it leaves, or that it is dying. Whether that is news.
+    pub fn farewell(&mut self, slot: u8, in_peace: bool) -> bool {
+        let Some(guest) = self.guests.get_mut(usize::from(slot)) else { return false };
+        let farewell = if in_peace { &mut guest.left } else { &mut guest.gasped };
+        core::mem::replace(farewell, guest.incarnation) != guest.incarnation
     }
 
     /// It was we who were deaf: silence counts anew from now.
@@ -272,9 +283,11 @@ fn may_start(now: Instant, guest: &Guest, row: &NodeRow, dead: Duration) -> bool
     let fenced_here = row.run.boot == report.boot && row.run.counter == report.counter;
     match row.state {
         NodeState::Unknown => gone || guest.is_sick(now, dead),
-        NodeState::Down if fenced_here => gone || guest.incarnation_is_over(row),
+        NodeState::Down if fenced_here => gone || guest.incarnation_is_over(row) || guest.is_sick(now, dead),
         NodeState::Down => gone || guest.is_sick(now, dead),
-        NodeState::Up | NodeState::Condemned | NodeState::Left => false,
+        // Who left stays away until its host boots anew.
+        NodeState::Left => gone && row.run.boot != report.boot,
+        NodeState::Up | NodeState::Condemned => false,
     }
 }
 

@@ -95,6 +95,13 @@ impl Sessions {
         *self.get_mut(Road::Vsock(connection)) = Session::CLOSED;
     }
 
+    /// A road's session is over; whoever is at its other end is told so when it speaks next.
+    pub fn end(&mut self, road: Road) {
+        let session = self.get_mut(road);
+        session.id = 0;
+        session.open = false;
+    }
+
     /// The session on a road.
     #[must_use]
     pub fn get(&self, road: Road) -> &Session {

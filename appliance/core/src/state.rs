@@ -55,10 +55,11 @@ impl HostRow {
         Self { state: HostState::Out, incarnation: 0, boot: 0, record: Record::NONE, class: 0, turned_on: false };
     const BYTES: usize = 32;
 
-    /// Whether its appliance counts: admitted, and not Confirmed off (SAFETY F5: a condemned one keeps its vote).
+    /// Whether its appliance counts in elections and acceptances under its incarnation: it was admitted, and not Confirmed
+    /// off. A condemned one keeps its vote (SAFETY F5), and one that is out of the view lost no memory.
     #[must_use]
     pub const fn counts(&self) -> bool {
-        matches!(self.state, HostState::Member | HostState::Condemned)
+        self.incarnation != 0 && !matches!(self.state, HostState::Down)
     }
 }
 
@@ -100,6 +101,8 @@ impl NodeRow {
     }
 }
 
+/// The version that a first boot commits.
+pub const FOUNDING_VERSION: u64 = 1;
 /// Bytes before the rows.
 const HEAD_BYTES: usize = 24;
 /// The largest encoded state.

@@ -6,7 +6,7 @@
 use super::Voters;
 use crate::id::{Ballot, HostId, Incarnation};
 use crate::limits::ID_SLOTS;
-use crate::state::State;
+use crate::state::{FOUNDING_VERSION, State};
 use crate::time::Instant;
 
 /// The proposer.
@@ -81,7 +81,8 @@ impl Proposer {
     /// Whether a quorum accepted.
     #[must_use]
     pub fn is_committed(&self, voters: &Voters, proposal: &State, committed: &State) -> bool {
-        let first = committed.version == 0;
+        // The founding view has no predecessor; it was elected by all votes.
+        let first = proposal.version == FOUNDING_VERSION;
         let counted = voters.all().filter(|&host| {
             let admitted_here = committed.host(host).incarnation != proposal.host(host).incarnation;
             self.has(host, proposal) && proposal.host(host).counts() && (first || !admitted_here)
@@ -106,7 +107,7 @@ mod tests {
 
     fn state(incarnations: &[u64]) -> Box<State> {
         let mut state = Box::new(State::EMPTY);
-        state.version = 1;
+        state.version = 7;
         for (host, &incarnation) in (1..).zip(incarnations) {
             state.admit(HostId::new(host), incarnation, 0);
         }

@@ -7,7 +7,7 @@ use crate::fencing::harness::Scene;
 use crate::heartbeat::leader_lease;
 use crate::id::{HostId, Incarnation};
 use crate::limits::RESEND_MS;
-use crate::state::State;
+use crate::state::{FOUNDING_VERSION, State};
 use crate::status::{HostState, Reason};
 use crate::time::Instant;
 use crate::wire::message::{Heartbeat, Message, Slot};
@@ -22,7 +22,7 @@ impl Engine {
         if first_boot {
             self.acceptor.scratch.clone_from(&State::EMPTY);
             self.acceptor.scratch.cluster = 1;
-            self.acceptor.scratch.version = 1;
+            self.acceptor.scratch.version = FOUNDING_VERSION;
             for voter in self.voters.all() {
                 if let Some(incarnation) = self.election.voted(voter) {
                     let boot = if voter == self.me { self.local.boot } else { 0 };

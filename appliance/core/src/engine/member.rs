@@ -5,9 +5,10 @@ use crate::agreement::acceptor::Taken;
 use crate::agreement::election::{Phase, Step};
 use crate::heartbeat::Snapshot;
 use crate::id::{Ballot, HostId, Incarnation};
-use crate::limits::RESEND_MS;
+use crate::limits::{RESEND_MS, URGENT_MS};
+use crate::state::FOUNDING_VERSION;
 use crate::status::{Counter, HostState};
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::guard;
 use crate::wire::message::{Heartbeat, Message, Piece, Slot};
 use crate::wire::node as protocol;
@@ -34,12 +35,19 @@ impl Engine {
         if self.proposer.leads() {
             return;
         }
-        if self.follower.leader != Ballot::NONE && (now >= self.follower.next_at || self.urgent) {
-            self.beat(now);
-        }
-        self.urgent = false;
-        if self.follower.leader != Ballot::NONE {
-            self.due(self.follower.next_at);
+        if self.follower.leader == Ballot::NONE {
+            self.urgent = false;
+        } else {
+            let urgent_at = self.beat_at + Duration::from_millis(u64::from(URGENT_MS));
+            let due_at = if self.urgent { urgent_at.min(self.follower.next_at) } else { self.follower.next_at };
+            if now >= due_at {
+                self.beat(now);
+                self.beat_at = now;
+                self.urgent = false;
+                self.due(self.follower.next_at);
+            } else {
+                self.due(due_at);
+            }
         }
         if self.follower.hears(now, self.promise()) {
             if self.election.phase != Phase::Idle {
@@ -97,7 +105,14 @@ impl Engine {
     /// Whether our vote counts now: not within P of our boot or admission (SAFETY B1), and not while a promise to another
     /// leader stands (A1).
     fn may_vote(&self, now: Instant) -> bool {
-        self.acceptor.memory && now >= self.vote_from && now >= self.follower.promise_until()
+        self.is_elector(now) && now >= self.follower.promise_until()
+    }
+
+    /// Whether it is one of those whose memory elections rest on. To have *accepted* a view that admits it is not enough:
+    /// that view may never be committed, and must not outvote one that was (SAFETY B1). The founding view needs all votes.
+    fn is_elector(&self, now: Instant) -> bool {
+        let founding = self.acceptor.accepted.version == FOUNDING_VERSION;
+        self.acceptor.memory && (self.admitted_at.is_some() || founding) && now >= self.vote_from
     }
 
     pub(super) fn stand(&mut self, now: Instant, first_boot: bool) {
@@ -159,7 +174,7 @@ impl Engine {
         self.election.round = self.election.round.max(ballot.round);
         let same_leader = self.follower.leader.host == from && self.follower.leader != Ballot::NONE;
         let free = now >= self.follower.promise_until() && !self.follower.hears(now, self.promise());
-        let able = if first_boot { !self.acceptor.memory } else { self.acceptor.memory && now >= self.vote_from };
+        let able = if first_boot { !self.acceptor.memory } else { self.is_elector(now) };
         let granted = ballot > self.acceptor.promised
             && ballot.host == from
             && !self.proposer.leads()

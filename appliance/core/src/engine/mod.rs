@@ -101,6 +101,11 @@ pub struct Engine {
     deadline: Instant,
     /// When it last noticed a stall of its own, while it led.
     stalled_at: Option<Instant>,
+    /// When the last heartbeat went out.
+    beat_at: Instant,
+    /// When the sessions are told the view again, and how many outputs had been dropped at the last time.
+    view_at: Instant,
+    dropped_then: u64,
     /// Pieces that left since the last input.
     pieces: usize,
     guard_sequence: u32,
@@ -158,6 +163,9 @@ impl Engine {
             urgent: false,
             deadline: Instant::ZERO,
             stalled_at: None,
+            beat_at: Instant::ZERO,
+            view_at: Instant::ZERO,
+            dropped_then: 0,
             pieces: 0,
             guard_sequence: 0,
             guard_reader: crate::wire::frame::Reader::new(),

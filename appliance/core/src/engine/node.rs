@@ -1,13 +1,15 @@
 //! The nodes' part: their sessions, the guard that starts and ends them, what they are told, and operators' fences.
 
 use super::{Engine, REQUESTS_MAX, Request};
+use crate::decide;
 use crate::fencing::Verdict;
 use crate::fencing::executor::Reply;
 use crate::id::{HostId, Incarnation, NodeId};
 use crate::io::Road;
-use crate::limits::RESEND_MS;
+use crate::limits::{RESEND_MS, SESSIONS_MAX, VIEW_AGAIN_MS};
+use crate::local::News;
 use crate::sessions::Received;
-use crate::status::{Counter, HostState};
+use crate::status::{Counter, HistoryEntry, HostState};
 use crate::time::{Duration, Instant};
 use crate::wire::guard;
 use crate::wire::message::{Message, Order};
@@ -42,7 +44,25 @@ impl Engine {
             }
             self.due(self.node_timer);
         }
+        self.tell_again(now);
         self.repeat_requests(now);
+    }
+
+    /// Tells every open session the whole view again, now and then and after anything found its queue full: an event is
+    /// said once, and a pipe that was full then must not hide a death for ever.
+    fn tell_again(&mut self, now: Instant) {
+        if now >= self.view_at || self.outbox.dropped != self.dropped_then {
+            self.view_at = now + Self::span(VIEW_AGAIN_MS);
+            self.dropped_then = self.outbox.dropped;
+            let mut roads = [None; SESSIONS_MAX];
+            for (place, road) in roads.iter_mut().zip(self.sessions.open_roads()) {
+                *place = Some(road);
+            }
+            for road in roads.into_iter().flatten() {
+                self.say_view(road);
+            }
+        }
+        self.due(self.view_at);
     }
 
     /// Admitted, not condemned, and within the membership lease (SAFETY C2); a leader within its lead's.
@@ -68,7 +88,11 @@ impl Engine {
                     }
                 }
                 guard::Message::Run(report) => {
-                    if self.local.take_report(now, &report, &mut self.outbox) {
+                    let news = self.local.take_report(now, &report, &mut self.outbox);
+                    if let News::Run(slot) = news {
+                        self.sessions.end(Road::Channel(slot));
+                    }
+                    if news != News::None {
                         log::info!("guard: {} run {} is {:?}", report.node, report.counter, report.state);
                         self.urgent = true;
                         self.node_timer = now;
@@ -120,7 +144,8 @@ impl Engine {
             Word::Status { section, first } => {
                 return self.outbox.say(road, Word::StatusPart { section, first, count: 0, total: 0 });
             }
-            Word::Fence { target } => return self.on_fence(now, road, target),
+            Word::Fence { target } if matches!(road, Road::Vsock(_)) => return self.on_fence(now, road, target),
+            Word::Fence { .. } => return self.refuse(road, Refusal::BadRequest),
             _ => {}
         }
         let session = self.sessions.get(road);
@@ -135,10 +160,10 @@ impl Engine {
         match (message, road) {
             (Word::Beat { stamp }, _) => self.on_beat(now, road, node, incarnation, stamp),
             (Word::Bye | Word::LastGasp { .. }, Road::Channel(slot)) => {
-                let in_peace = message == Word::Bye;
-                log::info!("{node} says {message:?}");
-                self.local.farewell(slot, in_peace);
-                self.urgent = true;
+                if self.local.farewell(slot, message == Word::Bye) {
+                    log::info!("{node} says {message:?}");
+                    self.urgent = true;
+                }
             }
             (Word::Bye, Road::Vsock(connection)) => self.outbox.close(connection),
             _ => self.count(Counter::FramesUnsound),
@@ -218,6 +243,14 @@ impl Engine {
                 log::warn!("{node} is down: {}", class.map_or("no class", crate::fencing::Class::word));
                 broadcast(&self.sessions, &mut self.outbox, node, Word::NodeDown(event(row.dead, class)));
             }
+            // A member that missed versions still tells of every death: this incarnation was followed by another.
+            let skipped = before.may_write() && before.incarnation != row.incarnation && before.incarnation != row.dead;
+            if skipped {
+                let of = |entry: &&HistoryEntry| entry.node == node && entry.incarnation == before.incarnation;
+                let class = new.history().find(of).map_or(row.class, |entry| entry.class);
+                let class = crate::fencing::Class::from_wire(class);
+                broadcast(&self.sessions, &mut self.outbox, node, Word::NodeDown(event(before.incarnation, class)));
+            }
             let raised =
                 row.state == NodeState::Up && (before.state != NodeState::Up || before.incarnation != row.incarnation);
             if raised {
@@ -250,7 +283,9 @@ impl Engine {
     fn on_fence(&mut self, now: Instant, road: Road, target: Target) {
         let incarnation = match target {
             Target::Node(node) if self.view().node(node).state == NodeState::Up => self.view().node(node).incarnation,
-            Target::Host(host) if self.view().host(host).state == HostState::Member => {
+            Target::Host(host)
+                if self.view().host(host).state == HostState::Member && decide::can_fence(self.config(), host) =>
+            {
                 self.view().host(host).incarnation
             }
             _ => return self.outbox.say(road, Word::Error { refusal: Refusal::BadRequest }),

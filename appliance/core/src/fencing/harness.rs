@@ -16,7 +16,7 @@ use super::{Action, Class, Verdict};
 use crate::config::{Config, DEVICE_GUARD, DEVICE_QMP, Device, Levels};
 use crate::heartbeat::Watch;
 use crate::id::{Ballot, HostId, Incarnation, NodeId, Run};
-use crate::limits::{DEVICE_ATTEMPT_MS, ID_SLOTS, LOCAL_ATTEMPT_MS, RESEND_MS, RETRY_MAX_MS, RETRY_MS};
+use crate::limits::{ID_SLOTS, LOCAL_ATTEMPT_MS, RESEND_MS, RETRY_MAX_MS, RETRY_MS};
 use crate::outbox::Outbox;
 use crate::state::{Evidence, State};
 use crate::status::HostState;
@@ -271,7 +271,7 @@ impl Harness {
         let since = self.since;
         let progress = self.slot(job.target);
         if progress.incarnation != job.incarnation {
-            let quiet_at = since + ms(scene.config.timing.order_ms) + ms(DEVICE_ATTEMPT_MS);
+            let quiet_at = since + ms(scene.config.timing.order_ms) + longest_attempt(scene.config);
             *progress = Progress { incarnation: job.incarnation, next_at: quiet_at, quiet_at, ..Progress::NONE };
         }
         if core::mem::take(&mut progress.proof) != 0 {
@@ -425,6 +425,12 @@ fn choose(scene: &Scene<'_>, job: &Job<'_>, name: &str, me: HostId, turn: u8) ->
     let own = able().any(|host| host == me) && turn == 0;
     let executor = if own { me } else { able().filter(|&host| heard(host)).nth(usize::from(turn) % count.max(1))? };
     Some((u16::try_from(index).ok()?, executor, span))
+}
+
+/// The longest that an attempt of an earlier leader may still take.
+fn longest_attempt(config: &Config) -> Duration {
+    let spans = config.devices.iter().map(|device| ms(device.timeout_ms) + ms(device.delay_ms));
+    spans.max().unwrap_or(Duration::ZERO)
 }
 
 fn reaches(device: &Device, host: &crate::config::Host) -> bool {
