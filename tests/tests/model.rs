@@ -1,0 +1,158 @@
+//! Every state that a few appliances can reach by the rules of agreement, and what breaks when a rule is left out.
+
+use palisade_tests::model::{Ballot, Bounds, Step, Without, World};
+use stateright::{Checker, HasDiscoveries, Model, Property};
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+/// S1 of the design.
+const ONE_LINE: &str = "S1: one view per version";
+/// What a replay of a journal rests on.
+const DOWN_STAYS: &str = "a committed NODE_DOWN is never lost";
+/// SAFETY A2, A3.
+const COMMITS_FIRST: &str = "leaders act only after committing under their own ballot";
+/// Not to prove anything about nothing: a later leader gets as far as the bounds allow.
+const IS_REACHED: &str = "a later leader commits NODE_DOWN as the last version";
+/// And a restarted appliance takes part again.
+const RETURNS: &str = "a restarted appliance is admitted and answers a later ballot";
+
+/// The model of `N` hosts, for the checker.
+struct Agreement<const N: usize>(Bounds);
+
+impl<const N: usize> Model for Agreement<N> {
+    type State = World<N>;
+    type Action = Step<N>;
+
+    fn init_states(&self) -> Vec<World<N>> {
+        vec![World::new(&self.0)]
+    }
+
+    fn actions(&self, world: &World<N>, steps: &mut Vec<Step<N>>) {
+        world.steps(&self.0, steps);
+    }
+
+    fn next_state(&self, world: &World<N>, step: Step<N>) -> Option<World<N>> {
+        Some(world.after(step, &self.0))
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = vec![
+            Property::always(ONE_LINE, |_, world: &World<N>| !world.broken.two_views),
+            Property::always(DOWN_STAYS, |_, world: &World<N>| !world.broken.down_lost),
+            Property::always(COMMITS_FIRST, |_, world: &World<N>| !world.broken.acted_early),
+            Property::sometimes(IS_REACHED, |model: &Self, world: &World<N>| {
+                world.truth[usize::from(model.0.versions)].is_some_and(|view| view.decided.round > 1 && view.node_down)
+            }),
+        ];
+        if self.0.restarts > 0 {
+            properties.push(Property::sometimes(RETURNS, |_, world: &World<N>| {
+                world.appliances.iter().any(|it| it.incarnation > 1 && it.admitted && it.promised.round > 1)
+            }));
+        }
+        properties
+    }
+}
+
+/// Checks every state that these bounds allow, to the last one.
+fn holds<const N: usize>(bounds: Bounds) {
+    let started = Instant::now();
+    let checker = Agreement::<N>(bounds.clone()).checker().threads(2).spawn_bfs().join();
+    let (states, depth) = (checker.unique_state_count(), checker.max_depth());
+    let Bounds { ballots, versions, restarts, .. } = &bounds;
+    let elections = ballots.iter().map(Ballot::to_string).collect::<Vec<_>>().join(" ");
+    println!("{N} hosts, elections {elections}, {versions} versions, {restarts} restarts: {states} states,");
+    println!("  depth {depth}, {:?}", started.elapsed());
+    assert!(checker.is_done());
+    checker.assert_properties();
+}
+
+/// Checks that without a rule a run is found that breaks this property, and prints the run.
+fn breaks<const N: usize>(bounds: Bounds, without: Without, property: &'static str) {
+    let found = HasDiscoveries::AllOf(BTreeSet::from([property]));
+    let model = Agreement::<N>(bounds.without(without));
+    let checker = model.checker().threads(2).finish_when(found).spawn_bfs().join();
+    println!("without {without:?}: \"{property}\" breaks within {} states:", checker.unique_state_count());
+    let Some(path) = checker.discovery(property) else { panic!("without {without:?} nothing was caught") };
+    for step in path.into_actions() {
+        println!("  {step}");
+    }
+}
+
+/// These elections only, (round, host), and restarts of these hosts only.
+fn narrowed<const N: usize>(elections: [(u8, u8); N], restarting: &[u8], bounds: Bounds) -> Bounds {
+    let ballots = elections.map(|(round, host)| Ballot { round, host }).to_vec();
+    Bounds { ballots, restarting: restarting.to_vec(), ..bounds }
+}
+
+/// The trace of SAFETY A4 needs five hosts: with fewer, a quorum of others is everybody.
+fn five_hosts() -> Bounds {
+    narrowed([(2, 1)], &[2], Bounds::all(5, 2, 3, 1))
+}
+
+/// A stalled leader admits, is deposed meanwhile, and stands again.
+fn stalled_leader() -> Bounds {
+    narrowed([(2, 1), (3, 0)], &[2], Bounds::all(3, 3, 2, 1))
+}
+
+#[test]
+fn three_hosts_agree_through_three_rounds() {
+    holds::<3>(Bounds::all(3, 3, 2, 0));
+}
+
+#[test]
+fn three_hosts_agree_through_two_restarts() {
+    holds::<3>(Bounds::all(3, 2, 3, 2));
+}
+
+#[test]
+fn three_hosts_agree_around_a_stalled_leader_that_admits() {
+    holds::<3>(stalled_leader());
+}
+
+#[test]
+fn four_hosts_agree() {
+    holds::<4>(Bounds::all(4, 2, 2, 0));
+}
+
+#[test]
+fn five_hosts_agree_through_a_restart() {
+    holds::<5>(five_hosts());
+}
+
+#[test]
+#[ignore = "a minute and more"]
+fn long_three_hosts_agree_through_three_rounds_and_a_restart() {
+    holds::<3>(Bounds::all(3, 3, 2, 1));
+}
+
+#[test]
+fn an_acceptor_takes_only_what_is_greater() {
+    breaks::<3>(Bounds::all(3, 2, 2, 0), Without::GreaterOnly, ONE_LINE);
+    breaks::<3>(Bounds::all(3, 2, 3, 0), Without::GreaterOnly, DOWN_STAYS);
+}
+
+#[test]
+fn the_newest_state_is_found_by_ballot_before_version() {
+    breaks::<3>(Bounds::all(3, 3, 2, 0), Without::NewestByBallot, ONE_LINE);
+}
+
+#[test]
+fn what_was_adopted_is_committed_first() {
+    breaks::<3>(Bounds::all(3, 3, 2, 0), Without::CommitFirst, ONE_LINE);
+    breaks::<3>(Bounds::all(3, 2, 2, 0), Without::CommitFirst, COMMITS_FIRST);
+}
+
+#[test]
+fn a_vote_from_before_an_amnesia_does_not_count() {
+    breaks::<5>(five_hosts(), Without::NamedVotes, ONE_LINE);
+}
+
+#[test]
+fn the_empty_appliance_does_not_count_itself_in() {
+    breaks::<3>(Bounds::all(3, 2, 2, 1), Without::QuorumOfOthers, ONE_LINE);
+}
+
+#[test]
+fn an_appliance_does_not_vote_before_it_knows_that_it_was_admitted() {
+    breaks::<3>(stalled_leader(), Without::AdmittedVotes, ONE_LINE);
+}
