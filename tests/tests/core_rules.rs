@@ -122,3 +122,21 @@ fn d5_a_host_without_member_nodes_is_left_out_and_not_fenced() {
     world.power_on(host);
     back(&mut world);
 }
+
+#[test]
+fn a_voter_that_is_out_of_the_view_still_elects() {
+    let mut world = up(3, 8);
+    let leader = world.leader().unwrap();
+    let witness = member(&world);
+    world.hit(witness, palisade_tests::sim::Mood::Panicked);
+    world.run_ms(20);
+    // Without a member node it is only left out: it and the leader do not hear each other, the third hears both.
+    world
+        .each_path(|(from, to, _), path| path.cut = (from, to) == (leader, witness) || (from, to) == (witness, leader));
+    world.run_ms(1_200);
+    world.power_off(leader);
+    world.each_path(|_, path| path.cut = false);
+    let led = world.run_until_true(5_000, |w| w.leader().is_some_and(|now| now != leader));
+    assert!(led, "two of three voters have all memory and hear each other\n{}", world.story());
+    back(&mut world);
+}

@@ -14,7 +14,7 @@
 
 use std::collections::VecDeque;
 
-use palisade_core::id::{Incarnation, NodeId};
+use palisade_core::id::{Ballot, Incarnation, NodeId};
 use palisade_core::time::{Duration, Instant};
 use palisade_core::wire::frame::Frame;
 use palisade_core::wire::node::{Gasp, Message, Refusal};
@@ -72,6 +72,8 @@ pub struct Client {
     lease_end: Option<Instant>,
     lease_told: bool,
     refusal_told: Option<Refusal>,
+    /// The view that was told last in this session, with its last part: the appliance repeats it now and then.
+    view_told: Option<(u64, Ballot, u16)>,
     outputs: VecDeque<Output>,
     /// Frames that were dropped: another session, another nonce, an impossible stamp.
     pub dropped: u64,
@@ -92,6 +94,7 @@ impl Client {
             lease_end,
             lease_told: false,
             refusal_told: None,
+            view_told: None,
             outputs: VecDeque::new(),
             dropped: 0,
         };
@@ -198,6 +201,7 @@ impl Client {
         self.sequence = 0;
         self.lease_told = false;
         self.refusal_told = None;
+        self.view_told = None;
         let incarnation = self.incarnation;
         self.tell(Event::Session { session, host, incarnation, beat_ms, lease_ms, cluster });
         // The first BEAT opens the session.
@@ -227,7 +231,12 @@ impl Client {
         match message {
             Message::Lease { stamp, lease_ms } => self.on_lease(now, stamp, lease_ms),
             Message::View { version, ballot, part, parts } => {
-                self.tell(Event::View { version, ballot, part, parts, nodes: view_nodes(payload) });
+                let told =
+                    self.view_told.is_some_and(|(of, under, last)| (of, under) == (version, ballot) && part <= last);
+                if !told {
+                    self.view_told = Some((version, ballot, part));
+                    self.tell(Event::View { version, ballot, part, parts, nodes: view_nodes(payload) });
+                }
             }
             Message::NodeUp(event) => self.tell(Event::NodeUp(event)),
             Message::NodeSuspect(event) => self.tell(Event::NodeSuspect(event)),
