@@ -48,8 +48,6 @@ pub const SESSIONS_MAX: usize = LOCAL_NODES_MAX + VSOCK_SESSIONS_MAX;
 pub const JOBS_MAX: usize = 16;
 /// Closed fencing records that are remembered across a leader change.
 pub const HISTORY_MAX: usize = 64;
-/// Open fencing records: one per node and one per host is reserved, so no decision is ever refused for lack of room (SAFETY I3).
-pub const RECORDS_MAX: usize = NODES_MAX + HOSTS_MAX;
 /// Pieces of state that leave in one turn; the rest waits until what came in meanwhile was looked at.
 pub const PIECES_PER_TURN: usize = 64;
 /// Outputs that the engine queues in one call of `handle`; the driver drains them before the next input.
@@ -127,5 +125,4 @@ pub const PORT_VSOCK: u32 = 7640;
 
 // The times: the same function that is asked about a person's configuration.
 const _: () = assert!(crate::config::check::relations(&crate::config::Timing::DEFAULT).is_none());
-const _: () = assert!(HISTORY_MAX <= RECORDS_MAX);
 const _: () = assert!(STALL_HEARTBEATS * HEARTBEAT_MS < HOST_DEAD_MS);
