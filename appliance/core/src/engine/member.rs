@@ -21,12 +21,14 @@ impl Engine {
     }
 
     /// A peer's incarnation was learned. A leader tells a newcomer that it leads; so does everybody whom it asks.
-    pub(super) fn on_known(&mut self, now: Instant, from: HostId, incarnation: Incarnation) {
+    pub(super) fn on_known(&mut self, from: HostId, incarnation: Incarnation) {
         log::debug!("{from} is incarnation {incarnation:x}");
         if self.proposer.leads() {
             self.outbox.send(from, Message::Commit { slot: self.acceptor.committed_slot });
-        } else if self.election.phase == Phase::Asking {
-            self.election.next_at = now;
+        } else if self.election.phase == Phase::Asking && self.voters.votes(from) {
+            // Only the newcomer is asked, under the question that is out: asking all again would cost n^3 at a first boot.
+            let (number, promised) = (self.election.number, self.acceptor.promised);
+            self.outbox.send(from, Message::Ask { number, promised });
         }
     }
 

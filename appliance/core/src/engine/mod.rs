@@ -333,7 +333,7 @@ impl Engine {
             Message::Hello { nonce } => {
                 self.outbox.send_to_incarnation(from, incarnation, Message::HelloAnswer { nonce });
             }
-            Message::HelloAnswer { .. } => self.on_known(now, from, incarnation),
+            Message::HelloAnswer { .. } => self.on_known(from, incarnation),
             Message::Heartbeat(ref beat) => self.on_heartbeat(now, from, incarnation, beat),
             Message::Answer { number, ballot, stamp, committed } => {
                 self.on_answer(now, from, number, ballot, stamp, committed);
