@@ -140,3 +140,20 @@ fn a_voter_that_is_out_of_the_view_still_elects() {
     assert!(led, "two of three voters have all memory and hear each other\n{}", world.story());
     back(&mut world);
 }
+
+#[test]
+fn f2_a_host_that_booted_anew_is_not_hit_by_the_order_that_was_out_for_it() {
+    for seed in 0..60 {
+        let mut world = up(3, seed);
+        let host = member(&world);
+        world.bmcs.insert(host, Bmc::Dead);
+        world.power_off(host);
+        world.run_ms(3_000 + seed * 83);
+        world.bmcs.insert(host, Bmc::Works(1_000_000));
+        world.power_on(host);
+        assert!(world.run_until_true(30_000, World::all_admitted), "seed {seed}\n{}", world.story());
+        let life = world.hosts[&host].life;
+        world.run_ms(5_000);
+        assert_eq!(world.hosts[&host].life, life, "seed {seed}: a member lost its power\n{}", world.story());
+    }
+}

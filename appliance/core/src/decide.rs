@@ -87,9 +87,18 @@ fn decide_host(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
     let present = seen.incarnation != 0 && !silent;
     let new_boot = seen.beat.boot != 0 && row.boot != 0 && seen.beat.boot != row.boot;
     let another = seen.incarnation != row.incarnation;
+    let heard_since = seen.silent_since() >= facts.harness.quiet_at(Target::Host(host));
+    let late = facts.harness.proof(facts.now, Target::Host(host), row.incarnation);
     match row.state {
         HostState::Out if present => next.admit(host, seen.incarnation, seen.beat.boot),
-        HostState::Down if present && another => next.admit(host, seen.incarnation, seen.beat.boot),
+        // It had booted anew before the order was answered: off is off, and it is turned on again like any other.
+        HostState::Down if row.class != Class::PowerOff as u8 && late.is_some() => {
+            let version = next.version;
+            if let Some(evidence) = late {
+                next.confirm(Target::Host(host), Reason::Silent, &evidence, version);
+            }
+        }
+        HostState::Down if present && another && heard_since => next.admit(host, seen.incarnation, seen.beat.boot),
         // Another appliance says nothing about its host: the boot stays what it was unless the guard says otherwise (E9).
         HostState::Member if present && another => {
             let boot = if seen.beat.boot == 0 { row.boot } else { seen.beat.boot };

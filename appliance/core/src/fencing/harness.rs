@@ -189,6 +189,13 @@ impl Harness {
         self.hosts[host.index()].ons >= ON_TRIES
     }
 
+    /// When the last order to switch this target off was answered, or will be over: whoever was heard only before that may
+    /// be off by now, and whoever is admitted before it could still be hit (SAFETY F2).
+    #[must_use]
+    pub const fn quiet_at(&self, target: Target) -> Instant {
+        self.progress(target).quiet_at
+    }
+
     /// How many attempts were made so far.
     #[must_use]
     pub const fn attempts(&self, target: Target) -> u8 {
@@ -321,7 +328,9 @@ impl Harness {
             resend_at: now + ms(RESEND_MS),
         };
         progress.attempts = progress.attempts.saturating_add(1);
-        progress.quiet_at = progress.quiet_at.max(out.over_at);
+        if !out.on {
+            progress.quiet_at = progress.quiet_at.max(out.over_at);
+        }
         progress.out = out;
         log::info!("order {action:?} {} with {} by {executor}", job.target, Named(scene.config, index));
         outbox.send(executor, Message::Order(out.order(scene.ballot, job)));
@@ -343,7 +352,6 @@ impl Harness {
         log::info!("{from} answers {verdict:?} about {target}");
         let progress = self.slot(target);
         let out = core::mem::replace(&mut progress.out, Out::NONE);
-        progress.quiet_at = now;
         let levels = levels_of(config, target);
         if out.on {
             // Whether it worked is seen when the host is heard.
@@ -351,6 +359,7 @@ impl Harness {
             progress.next_at = now + ON_PAUSE;
             return progress.ons >= ON_TRIES;
         }
+        progress.quiet_at = now;
         let Verdict::Confirmed(class) = verdict else {
             progress.next_level(now, levels.map_or(0, |levels| levels.len()));
             return false;
