@@ -1,7 +1,8 @@
 //! What the leader has under way: one proposal at a time, and who accepted it.
 //!
 //! Owns the acknowledgements. Counts one only if it comes from a voter under the incarnation that the proposal names
-//! (SAFETY A4), and never that of an appliance which this very proposal admits (B1).
+//! (SAFETY A4), and never that of an appliance which this very proposal admits (B1), unless it voted in the election:
+//! a vote is given only by who knows that its admission is committed, which the new leader itself may not have heard yet.
 
 use super::Voters;
 use crate::id::{Ballot, HostId, Incarnation};
@@ -22,6 +23,8 @@ pub struct Proposer {
     pub resend_at: Instant,
     /// When it began to lead: votes answer requests not older than this.
     pub since: Instant,
+    /// Who voted for it, as which incarnation.
+    electors: [Incarnation; ID_SLOTS],
     /// Who accepted it, as which incarnation.
     acks: [Incarnation; ID_SLOTS],
 }
@@ -34,6 +37,7 @@ impl Proposer {
         in_flight: false,
         resend_at: Instant::ZERO,
         since: Instant::ZERO,
+        electors: [0; ID_SLOTS],
         acks: [0; ID_SLOTS],
     };
 
@@ -43,6 +47,12 @@ impl Proposer {
         self.since = since;
         self.established = false;
         self.in_flight = false;
+        self.electors = [0; ID_SLOTS];
+    }
+
+    /// This host voted for it, as this incarnation.
+    pub const fn elected_by(&mut self, host: HostId, incarnation: Incarnation) {
+        self.electors[host.index()] = incarnation;
     }
 
     /// Leads no more.
@@ -84,7 +94,9 @@ impl Proposer {
         // The founding view has no predecessor; it was elected by all votes.
         let first = proposal.version == FOUNDING_VERSION;
         let counted = voters.all().filter(|&host| {
-            let admitted_here = committed.host(host).incarnation != proposal.host(host).incarnation;
+            let incarnation = proposal.host(host).incarnation;
+            let admitted_here =
+                committed.host(host).incarnation != incarnation && self.electors[host.index()] != incarnation;
             self.has(host, proposal) && proposal.host(host).counts() && (first || !admitted_here)
         });
         self.in_flight && counted.count() >= voters.quorum()
@@ -127,5 +139,17 @@ mod tests {
         assert!(!proposer.is_committed(&voters, &proposal, &committed), "an acceptance from before an amnesia (A4)");
         proposer.ack(HostId::new(2), 12);
         assert!(proposer.is_committed(&voters, &proposal, &committed));
+    }
+
+    #[test]
+    fn counts_who_voted_although_the_leader_has_not_heard_of_its_admission() {
+        let (committed, proposal) = (state(&[11, 12, 13]), state(&[11, 12, 99]));
+        let voters = voters(3);
+        let mut proposer = Proposer::EMPTY;
+        proposer.begin(Ballot { round: 2, host: HostId::new(1) }, Instant::ZERO);
+        proposer.elected_by(HostId::new(3), 99);
+        proposer.propose(HostId::new(1), 11, Instant::ZERO);
+        proposer.ack(HostId::new(3), 99);
+        assert!(proposer.is_committed(&voters, &proposal, &committed), "its vote says that it was admitted");
     }
 }

@@ -37,6 +37,11 @@ impl Engine {
         self.acceptor.adopt(Slot { ballot, version });
         self.election.rest(now);
         self.proposer.begin(ballot, won_at);
+        for voter in self.voters.all() {
+            if let Some(incarnation) = self.election.voted(voter) {
+                self.proposer.elected_by(voter, incarnation);
+            }
+        }
         self.watch.begin(now);
         self.quorum_echo = Instant::ZERO;
         self.harness.begin(now);
