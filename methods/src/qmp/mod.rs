@@ -319,8 +319,9 @@ impl Monitor {
     fn on_greeting(&mut self, now: Instant) {
         self.counters.greetings = self.counters.greetings.saturating_add(1);
         self.note(now, What::Greeting);
-        // An attempt that has waited for the first greeting goes on; one that has met another QEMU has not.
-        if self.link == Link::Ready || self.counters.greetings > 1 {
+        // An attempt that has waited for the first greeting goes on. Once anything was said, a probe too, a greeting may be
+        // that of another run's QEMU, which the attempt was not ordered for (SAFETY F1).
+        if self.link != Link::Deaf || self.counters.greetings > 1 {
             self.end(Verdict::Unknown, Why::AnotherQemu);
         }
         self.negotiate(now, Command::Capabilities);
