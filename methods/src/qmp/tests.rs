@@ -260,6 +260,18 @@ fn migrations_take_the_proof_away() {
 }
 
 #[test]
+fn a_greeting_after_a_probe_ends_the_attempt_that_waited() {
+    let mut monitor = Monitor::new(Instant::ZERO, 7);
+    assert!(monitor.start(Instant::ZERO, Action::Off, Duration::from_millis(TOTAL_MS)));
+    let mut buffer = [0; 256];
+    let probed = Instant::ZERO + Duration::from_millis(600);
+    assert!(monitor.poll_transmit(probed, &mut buffer).is_some(), "nobody greeted: it probes");
+    monitor.handle(probed, GREETING.as_bytes());
+    monitor.handle(probed, b"\n");
+    assert_eq!(monitor.outcome().map(short), Some((Verdict::Unknown, Why::AnotherQemu.into())), "SAFETY F1");
+}
+
+#[test]
 fn another_qemu_or_a_lost_port_ends_the_attempt() {
     let mut world = World::new("running");
     assert!(world.monitor.start(world.now, Action::Off, Duration::from_millis(TOTAL_MS)));
