@@ -1,6 +1,8 @@
 //! The node protocol: what shims, node clients and operators say to an appliance, as bodies of frames.
 //!
-//! Owns the layouts, for both roads (the shim's channel and vsock). The C header of the shim follows this file; a test
+//! Owns the kinds and the layouts of session and membership, for both roads (the shim's channel and vsock); what the fields
+//! hold, and further kinds, have rooms of their own: a room with kinds keeps its numbers, an enum, `parse` and `emit_body`,
+//! and is one variant and one line of `Message` here. The C header of the shim follows these files; a test
 //! holds the two together. Rules: DESIGN §6, SAFETY G5 (session ids), C3 (stamps), F4 (condemned).
 //!
 //! ```text
@@ -14,9 +16,17 @@
 //!  | <------- ERROR(code)                      |   condemned, wrong node, ...: the node resets itself
 //! ```
 
+mod field;
+mod operator;
+mod refusal;
+mod view;
+
+pub use operator::{Section, Target};
+pub use refusal::{Gasp, Refusal};
+pub use view::{NodeEvent, NodeState, ViewNode};
+
 use super::frame::{BODY_BYTES, Frame};
 use super::{Error, Fields, Result, put};
-use crate::fencing::Class;
 use crate::id::{Ballot, HostId, Incarnation, NodeId};
 
 mod kind {
@@ -36,150 +46,6 @@ mod kind {
     pub const STATUS_PART: u8 = 14;
     pub const FENCE: u8 = 15;
     pub const FENCE_REPLY: u8 = 16;
-}
-
-/// Why a frame or a session is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Refusal {
-    /// This session speaks for another node, or for none.
-    WrongNode = 1,
-    /// This incarnation was fenced, or is about to be: it must reset itself (SAFETY F4).
-    Condemned = 2,
-    /// No such session: say HELLO again.
-    NoSession = 3,
-    /// The appliance was not admitted yet: try again.
-    NotAdmitted = 4,
-    /// The request names nobody, or a state in which it makes no sense.
-    BadRequest = 5,
-    /// The node's earlier incarnation is not Confirmed dead yet: try again (SAFETY E8).
-    NotYet = 6,
-    /// The cluster incarnation that this node belonged to is over (SAFETY B5).
-    ClusterOver = 7,
-}
-
-/// Why a node says its last word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Gasp {
-    /// The kernel panics.
-    Panic = 1,
-    /// The node resets itself because its lease ended.
-    LeaseEnded = 2,
-    /// Anything else.
-    Other = 3,
-}
-
-/// Where a node stands, in VIEW and STATUS.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum NodeState {
-    /// Never seen under this view.
-    #[default]
-    Unknown = 0,
-    /// A member under its incarnation.
-    Up = 1,
-    /// The decision to fence its incarnation is committed; no proof yet.
-    Condemned = 2,
-    /// Its incarnation is Confirmed: it can no longer write.
-    Down = 3,
-    /// It left by itself.
-    Left = 4,
-}
-
-impl NodeState {
-    /// The state with this number on the wire.
-    ///
-    /// # Errors
-    /// There is none.
-    pub const fn from_wire(number: u8) -> Result<Self> {
-        Ok(match number {
-            0 => Self::Unknown,
-            1 => Self::Up,
-            2 => Self::Condemned,
-            3 => Self::Down,
-            4 => Self::Left,
-            _ => return Err(Error),
-        })
-    }
-}
-
-/// One node of a VIEW.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ViewNode {
-    /// The node.
-    pub node: NodeId,
-    /// Where it stands.
-    pub state: NodeState,
-    /// On which host.
-    pub host: HostId,
-    /// The evidence class if it is down, else zero.
-    pub class: u8,
-    /// The incarnation that this is about.
-    pub incarnation: Incarnation,
-}
-
-impl ViewNode {
-    /// Bytes of one entry in a payload.
-    pub const BYTES: usize = 12;
-
-    /// Writes the entry.
-    pub fn emit(&self, buffer: &mut [u8]) {
-        put(buffer, 0, [self.node.get(), self.state as u8, self.host.get(), self.class]);
-        put(buffer, 4, self.incarnation.to_le_bytes());
-    }
-
-    /// Reads the entry.
-    ///
-    /// # Errors
-    /// Too short, or an unknown state.
-    pub fn parse(bytes: &[u8]) -> Result<Self> {
-        if bytes.len() < Self::BYTES {
-            return Err(Error);
-        }
-        let fields = Fields(bytes);
-        Ok(Self {
-            node: NodeId::new(fields.u8(0)),
-            state: NodeState::from_wire(fields.u8(1))?,
-            host: HostId::new(fields.u8(2)),
-            class: fields.u8(3),
-            incarnation: fields.u64(4),
-        })
-    }
-}
-
-/// What a STATUS asks for, and a STATUS_PART brings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Section {
-    /// One `status::Summary`.
-    Summary = 0,
-    /// `status::HostEntry` each.
-    Hosts = 1,
-    /// `status::NodeEntry` each.
-    Nodes = 2,
-    /// `status::HistoryEntry` each, newest first; open records before closed ones.
-    History = 3,
-    /// `status::Counter` values, in the order of `status::COUNTER_NAMES`.
-    Counters = 4,
-}
-
-/// What an operator wants fenced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// One node.
-    Node(NodeId),
-    /// One host, and so every node on it.
-    Host(HostId),
-}
-
-impl core::fmt::Display for Target {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            Self::Node(node) => node.fmt(f),
-            Self::Host(host) => host.fmt(f),
-        }
-    }
 }
 
 /// One message of the node protocol. Payloads (VIEW, STATUS_PART) stay in the frame.
@@ -284,37 +150,6 @@ pub enum Message {
     },
 }
 
-/// What happened to a node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeEvent {
-    /// The node.
-    pub node: NodeId,
-    /// Its host.
-    pub host: HostId,
-    /// The evidence, for NODE_DOWN.
-    pub class: Option<Class>,
-    /// Which incarnation.
-    pub incarnation: Incarnation,
-    /// The committed version that says so; a token that only grows.
-    pub version: u64,
-}
-
-mod field {
-    pub const NODE: usize = 0;
-    pub const HOST: usize = 1;
-    pub const CODE: usize = 2;
-    pub const PART: usize = 4;
-    pub const PARTS: usize = 6;
-    pub const TOTAL: usize = 8;
-    pub const INCARNATION: usize = 8;
-    pub const STAMP: usize = 16;
-    pub const VERSION: usize = 16;
-    pub const ROUND: usize = 24;
-    pub const LEASE: usize = 28;
-    pub const BEAT: usize = 32;
-    pub const CLUSTER: usize = 36;
-}
-
 impl Message {
     /// Reads the message in a frame.
     ///
@@ -338,8 +173,8 @@ impl Message {
             kind::BEAT => Self::Beat { stamp },
             kind::LEASE => Self::Lease { stamp, lease_ms },
             kind::BYE => Self::Bye,
-            kind::LAST_GASP => Self::LastGasp { reason: gasp(body.u8(field::CODE))? },
-            kind::ERROR => Self::Error { refusal: refusal(body.u8(field::CODE))? },
+            kind::LAST_GASP => Self::LastGasp { reason: Gasp::from_wire(body.u8(field::CODE))? },
+            kind::ERROR => Self::Error { refusal: Refusal::from_wire(body.u8(field::CODE))? },
             kind::BUSY => Self::Busy,
             kind::VIEW => Self::View {
                 version: body.u64(field::VERSION),
@@ -356,15 +191,17 @@ impl Message {
                 }
                 Self::NodeDown(event)
             }
-            kind::STATUS => Self::Status { section: section(body.u8(field::CODE))?, first: body.u16(field::PART) },
+            kind::STATUS => {
+                Self::Status { section: Section::from_wire(body.u8(field::CODE))?, first: body.u16(field::PART) }
+            }
             kind::STATUS_PART => Self::StatusPart {
-                section: section(body.u8(field::CODE))?,
+                section: Section::from_wire(body.u8(field::CODE))?,
                 first: body.u16(field::PART),
                 count: body.u16(field::PARTS),
                 total: body.u16(field::TOTAL),
             },
-            kind::FENCE => Self::Fence { target: target(&body)? },
-            kind::FENCE_REPLY => Self::FenceReply { target: target(&body)?, version: body.u64(field::VERSION) },
+            kind::FENCE => Self::Fence { target: Target::read(&body)? },
+            kind::FENCE_REPLY => Self::FenceReply { target: Target::read(&body)?, version: body.u64(field::VERSION) },
             _ => return Err(Error),
         })
     }
@@ -427,32 +264,12 @@ impl Message {
                 put(body, field::TOTAL, total.to_le_bytes());
                 code(body, section as u8, kind::STATUS_PART)
             }
-            Self::Fence { target } => write_target(body, target, kind::FENCE),
+            Self::Fence { target } => target.write(body, kind::FENCE),
             Self::FenceReply { target, version } => {
                 put(body, field::VERSION, version.to_le_bytes());
-                write_target(body, target, kind::FENCE_REPLY)
+                target.write(body, kind::FENCE_REPLY)
             }
         }
-    }
-}
-
-impl NodeEvent {
-    fn read(body: &Fields<'_>) -> Result<Self> {
-        let class = body.u8(field::CODE);
-        Ok(Self {
-            node: NodeId::new(body.u8(field::NODE)),
-            host: HostId::new(body.u8(field::HOST)),
-            class: if class == 0 { None } else { Some(Class::from_wire(class).ok_or(Error)?) },
-            incarnation: body.u64(field::INCARNATION),
-            version: body.u64(field::VERSION),
-        })
-    }
-
-    fn write(&self, body: &mut [u8], kind: u8) -> u8 {
-        put(body, field::NODE, [self.node.get(), self.host.get(), self.class.map_or(0, |class| class as u8)]);
-        put(body, field::INCARNATION, self.incarnation.to_le_bytes());
-        put(body, field::VERSION, self.version.to_le_bytes());
-        kind
     }
 }
 
@@ -461,42 +278,10 @@ fn code(body: &mut [u8], code: u8, kind: u8) -> u8 {
     kind
 }
 
-fn target(body: &Fields<'_>) -> Result<Target> {
-    match (body.u8(field::NODE), body.u8(field::HOST)) {
-        (node, 0) if node != 0 => Ok(Target::Node(NodeId::new(node))),
-        (0, host) if host != 0 => Ok(Target::Host(HostId::new(host))),
-        _ => Err(Error),
-    }
-}
-
-fn write_target(body: &mut [u8], target: Target, kind: u8) -> u8 {
-    match target {
-        Target::Node(node) => put(body, field::NODE, [node.get()]),
-        Target::Host(host) => put(body, field::HOST, [host.get()]),
-    }
-    kind
-}
-
-fn gasp(number: u8) -> Result<Gasp> {
-    [Gasp::Panic, Gasp::LeaseEnded, Gasp::Other].into_iter().find(|g| *g as u8 == number).ok_or(Error)
-}
-
-fn refusal(number: u8) -> Result<Refusal> {
-    use Refusal::{BadRequest, ClusterOver, Condemned, NoSession, NotAdmitted, NotYet, WrongNode};
-    [WrongNode, Condemned, NoSession, NotAdmitted, BadRequest, NotYet, ClusterOver]
-        .into_iter()
-        .find(|r| *r as u8 == number)
-        .ok_or(Error)
-}
-
-fn section(number: u8) -> Result<Section> {
-    use Section::{Counters, History, Hosts, Nodes, Summary};
-    [Summary, Hosts, Nodes, History, Counters].into_iter().find(|s| *s as u8 == number).ok_or(Error)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fencing::Class;
 
     #[test]
     fn each_message_survives_its_frame() {
