@@ -24,6 +24,7 @@ pub mod limits;
 mod local;
 mod outbox;
 mod peers;
+pub mod rule;
 mod sessions;
 pub mod state;
 pub mod status;

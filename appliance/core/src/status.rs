@@ -376,6 +376,19 @@ pub struct HistoryEntry {
 }
 
 impl HistoryEntry {
+    /// No record; all zero.
+    pub const NONE: Self = Self {
+        node: NodeId::NONE,
+        host: HostId::NONE,
+        reason: Reason::None,
+        class: 0,
+        executor: HostId::NONE,
+        attempts: 0,
+        incarnation: 0,
+        decided_version: 0,
+        confirmed_version: 0,
+        took_us: 0,
+    };
     /// Bytes of one entry.
     pub const BYTES: usize = 36;
 

@@ -5,6 +5,7 @@
 //! A member's committed states only move forward (S1).
 
 use crate::id::{Ballot, HostId, Incarnation};
+use crate::rule::{Rule, Rules};
 use crate::state::{STATE_BYTES_MAX, State, digest};
 use crate::wire::message::{PIECE_BYTES, Piece, Slot};
 
@@ -104,6 +105,7 @@ pub enum Taken {
 pub struct Acceptor {
     me: HostId,
     incarnation: Incarnation,
+    rules: Rules,
     /// No lower ballot is answered any more.
     pub promised: Ballot,
     /// Whether it holds any state (SAFETY B1).
@@ -130,6 +132,7 @@ impl Acceptor {
     pub const EMPTY: Self = Self {
         me: HostId::NONE,
         incarnation: 0,
+        rules: Rules::ALL,
         promised: Ballot::NONE,
         memory: false,
         slot: Slot::NONE,
@@ -143,9 +146,10 @@ impl Acceptor {
     };
 
     /// Starts as this incarnation, without memory.
-    pub const fn start(&mut self, me: HostId, incarnation: Incarnation) {
+    pub const fn start(&mut self, me: HostId, incarnation: Incarnation, rules: Rules) {
         self.me = me;
         self.incarnation = incarnation;
+        self.rules = rules;
     }
 
     /// Promises a ballot. Whether it may: it is not below what was promised.
@@ -179,7 +183,8 @@ impl Acceptor {
             return Taken::Nothing;
         }
         let row = self.scratch.host(self.me);
-        if !row.counts() || row.incarnation != self.incarnation || self.scratch.version != piece.slot.version {
+        let names_us = row.counts() && row.incarnation == self.incarnation || !self.rules.holds(Rule::A4);
+        if !names_us || self.scratch.version != piece.slot.version {
             return Taken::Nothing;
         }
         self.promised = piece.slot.ballot;
@@ -252,7 +257,7 @@ mod tests {
     /// An acceptor for host 1, incarnation 11, and the pieces of a state that names it.
     fn given(round: u32, leader: u8, version: u64) -> (Box<Acceptor>, Piece, std::vec::Vec<u8>) {
         let mut acceptor = Box::new(Acceptor::EMPTY);
-        acceptor.start(HostId::new(1), 11);
+        acceptor.start(HostId::new(1), 11, Rules::ALL);
         let mut state = Box::new(State::EMPTY);
         state.version = version;
         state.admit(HostId::new(1), 11, 0);
@@ -280,7 +285,7 @@ mod tests {
     #[test]
     fn refuses_a_proposal_that_names_another_incarnation_of_it() {
         let (mut acceptor, piece, bytes) = given(2, 2, 5);
-        acceptor.start(HostId::new(1), 12);
+        acceptor.start(HostId::new(1), 12, Rules::ALL);
         assert_eq!(acceptor.take(HostId::new(2), &piece, &bytes), Taken::Nothing);
         assert!(!acceptor.memory);
     }
@@ -301,7 +306,7 @@ mod tests {
         let fetched = Piece { fetched: true, ..piece };
         assert_eq!(acceptor.take(HostId::new(3), &fetched, &bytes), Taken::Fetched);
         assert_eq!(acceptor.held().0, piece.slot);
-        acceptor.start(HostId::new(1), 12);
+        acceptor.start(HostId::new(1), 12, Rules::ALL);
         let (_, refused, bytes_refused) = given(3, 2, 6);
         assert_eq!(
             acceptor.take(HostId::new(2), &refused, &bytes_refused),

@@ -25,6 +25,7 @@ use crate::limits::{DATAGRAM_MAX, FRAME_MAX, FRAME_PAYLOAD_MAX, PIECES_PER_TURN,
 use crate::local::Local;
 use crate::outbox::{Letter, Outbox};
 use crate::peers::Peers;
+use crate::rule::Rules;
 use crate::sessions::Sessions;
 use crate::status::{COUNTERS, Counter, Platform, Role};
 use crate::time::{Duration, Instant};
@@ -68,6 +69,8 @@ pub struct Engine {
     config_hash: u64,
     started: Instant,
     timing: Timing,
+    /// Which safety rules it obeys: all, but for a test.
+    rules: Rules,
     voters: Voters,
     entropy: Entropy,
     peers: Peers,
@@ -138,6 +141,7 @@ impl Engine {
             config_hash: 0,
             started: Instant::ZERO,
             timing: Timing::ZERO,
+            rules: Rules::ALL,
             voters: Voters::EMPTY,
             entropy: Entropy::UNKEYED,
             peers: Peers::EMPTY,
@@ -192,13 +196,19 @@ impl Engine {
         self.voters.start(config);
         self.entropy.key(boot.entropy);
         self.peers.start(config, boot.host, boot.incarnation);
-        self.acceptor.start(boot.host, boot.incarnation);
+        self.acceptor.start(boot.host, boot.incarnation, self.rules);
         self.local.start(config, boot.host);
         self.sessions.start(&config.local_nodes(boot.host));
         self.vote_from = now + self.promise();
         // Everybody else may be there already: the first question needs no jitter, standing does.
         self.election.not_before = now + self.jitter();
         self.outbox.guard(crate::wire::guard::Message::Appliance { incarnation: boot.incarnation });
+    }
+
+    /// Switches rules off, before the start, to see that a checker notices.
+    #[cfg(feature = "rules-off")]
+    pub const fn obey(&mut self, rules: Rules) {
+        self.rules = rules;
     }
 
     /// What the driver knows about memory and losses.

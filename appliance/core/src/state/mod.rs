@@ -1,8 +1,8 @@
 //! The replicated state: what a view says about hosts, nodes and fences, all of it.
 //!
-//! Owns the rows, their encoding and digest, and the ways in which a row may change. Decides nothing: `decide` says which
-//! change is due, `agreement` commits it. The state is small and bounded, so it travels whole and needs no log (DESIGN
-//! §4). A row's record is reserved with the row, so no decision is refused for lack of room (SAFETY I3).
+//! Owns the sections and the ways in which they may change; each section's row is in a file of its own. Decides nothing:
+//! `decide` says which change is due, `agreement` commits it. The state is small and bounded, so that it can travel whole and
+//! needs no log (DESIGN §4).
 //!
 //! ```text
 //! node:  unknown --HELLO--> up --accused--> condemned --Confirmed--> down --HELLO of a later run--> up
@@ -11,95 +11,23 @@
 //! host:  out --asks--> member --accused--> condemned --Confirmed--> down --asks--> member
 //! ```
 
-use crate::fencing::Class;
+mod history;
+mod host;
+mod node;
+mod record;
+pub mod row;
+
 use crate::id::{BootId, HostId, Incarnation, NodeId, Run};
 use crate::limits::{HISTORY_MAX, HOSTS_MAX, ID_SLOTS, NODES_MAX};
 use crate::status::{HistoryEntry, HostState, Reason};
 use crate::wire::node::{NodeState, Target};
 use crate::wire::{Error, Fields, Result, put};
-use heapless::Deque;
+use history::History;
+pub use host::HostRow;
+pub use node::NodeRow;
+pub use record::{Evidence, Record};
+use row::{Key, Kind, Row, Rows, Sink};
 use sha2::{Digest, Sha256};
-
-/// An open fencing record: it exists exactly while its target is condemned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Why.
-    pub reason: Reason,
-    /// The version that committed the decision.
-    pub decided: u64,
-}
-
-impl Record {
-    const NONE: Self = Self { reason: Reason::None, decided: 0 };
-}
-
-/// What the view says about one host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HostRow {
-    /// Where it stands.
-    pub state: HostState,
-    /// Its appliance (SAFETY A4).
-    pub incarnation: Incarnation,
-    /// Its boot (SAFETY E9).
-    pub boot: BootId,
-    /// Why it is condemned.
-    pub record: Record,
-    /// The class of the evidence that it is down; zero otherwise.
-    pub class: u8,
-    /// It was turned on again after that, as often as it is tried: from now on its power is a person's affair.
-    pub turned_on: bool,
-}
-
-impl HostRow {
-    const NONE: Self =
-        Self { state: HostState::Out, incarnation: 0, boot: 0, record: Record::NONE, class: 0, turned_on: false };
-    const BYTES: usize = 32;
-
-    /// Whether its appliance counts in elections and acceptances under its incarnation: it was admitted, and not Confirmed
-    /// off. A condemned one keeps its vote (SAFETY F5), and one that is out of the view lost no memory.
-    #[must_use]
-    pub const fn counts(&self) -> bool {
-        self.incarnation != 0 && !matches!(self.state, HostState::Down)
-    }
-}
-
-/// What the view says about one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NodeRow {
-    /// Where it stands.
-    pub state: NodeState,
-    /// The host that it is or was on.
-    pub host: HostId,
-    /// The incarnation that the state is about.
-    pub incarnation: Incarnation,
-    /// The run that the incarnation is bound to (SAFETY E2).
-    pub run: Run,
-    /// The incarnation that was Confirmed last, and by which class.
-    pub dead: Incarnation,
-    /// See `dead`.
-    pub class: u8,
-    /// Why it is condemned.
-    pub record: Record,
-}
-
-impl NodeRow {
-    const NONE: Self = Self {
-        state: NodeState::Unknown,
-        host: HostId::NONE,
-        incarnation: 0,
-        run: Run::NONE,
-        dead: 0,
-        class: 0,
-        record: Record::NONE,
-    };
-    const BYTES: usize = 48;
-
-    /// Whether this incarnation may still write: a member that was not Confirmed.
-    #[must_use]
-    pub const fn may_write(&self) -> bool {
-        matches!(self.state, NodeState::Up | NodeState::Condemned)
-    }
-}
 
 /// The version that a first boot commits.
 pub const FOUNDING_VERSION: u64 = 1;
@@ -107,8 +35,8 @@ pub const FOUNDING_VERSION: u64 = 1;
 const HEAD_BYTES: usize = 24;
 /// The largest encoded state.
 pub const STATE_BYTES_MAX: usize =
-    HEAD_BYTES + HOSTS_MAX * HostRow::BYTES + NODES_MAX * NodeRow::BYTES + HISTORY_MAX * HistoryEntry::BYTES;
-const FORMAT: u8 = 1;
+    HEAD_BYTES + HOSTS_MAX * Kind::Host.bytes() + NODES_MAX * Kind::Node.bytes() + HISTORY_MAX * Kind::History.bytes();
+const FORMAT: u8 = 2;
 
 /// One version of everything.
 #[derive(Clone, Debug)]
@@ -119,7 +47,7 @@ pub struct State {
     pub version: u64,
     hosts: [HostRow; ID_SLOTS],
     nodes: [NodeRow; ID_SLOTS],
-    history: Deque<HistoryEntry, HISTORY_MAX>,
+    history: History,
 }
 
 impl State {
@@ -129,7 +57,7 @@ impl State {
         version: 0,
         hosts: [HostRow::NONE; ID_SLOTS],
         nodes: [NodeRow::NONE; ID_SLOTS],
-        history: Deque::new(),
+        history: History::EMPTY,
     };
 
     /// The row of a host.
@@ -156,7 +84,7 @@ impl State {
 
     /// Closed records, newest first.
     pub fn history(&self) -> impl ExactSizeIterator<Item = &HistoryEntry> {
-        self.history.iter().rev()
+        self.history.iter()
     }
 
     /// Admits an appliance under its incarnation.
@@ -242,38 +170,29 @@ impl State {
             confirmed_version: version,
             took_us: evidence.took_us,
         };
-        if self.history.is_full() {
-            let _oldest = self.history.pop_front();
-        }
-        let _fits = self.history.push_back(entry);
+        self.history.push(entry);
     }
 
     /// Writes the state; returns its length.
     pub fn encode(&self, buffer: &mut [u8; STATE_BYTES_MAX]) -> usize {
+        self.encode_head(buffer);
+        let mut sink = Sink::new(buffer, HEAD_BYTES);
+        for (host, row) in self.hosts() {
+            row.encode(host, &mut sink);
+        }
+        for (node, row) in self.nodes() {
+            row.encode(node, &mut sink);
+        }
+        self.history.encode(&mut sink);
+        sink.written()
+    }
+
+    fn encode_head(&self, buffer: &mut [u8; STATE_BYTES_MAX]) {
         buffer[..HEAD_BYTES].fill(0);
         put(buffer, 0, [FORMAT]);
         put(buffer, 4, self.cluster.to_le_bytes());
         put(buffer, 8, self.version.to_le_bytes());
-        let mut at = HEAD_BYTES;
-        let (mut hosts, mut nodes) = (0u8, 0u8);
-        for (host, row) in self.hosts() {
-            encode_host(&mut buffer[at..at + HostRow::BYTES], host, row);
-            at += HostRow::BYTES;
-            hosts += 1;
-        }
-        for (node, row) in self.nodes() {
-            encode_node(&mut buffer[at..at + NodeRow::BYTES], node, row);
-            at += NodeRow::BYTES;
-            nodes += 1;
-        }
-        for entry in &self.history {
-            buffer[at..at + HistoryEntry::BYTES].fill(0);
-            entry.emit(&mut buffer[at..at + HistoryEntry::BYTES]);
-            at += HistoryEntry::BYTES;
-        }
-        let entries = u8::try_from(self.history.len()).unwrap_or(0);
-        put(buffer, 16, [hosts, nodes, entries]);
-        at
+        put(buffer, 16, self.history.closed.to_le_bytes());
     }
 
     /// Reads a state over this one.
@@ -281,58 +200,45 @@ impl State {
     /// # Errors
     /// Anything that `encode` does not write. This state is then undefined and must not be used.
     pub fn decode(&mut self, bytes: &[u8]) -> Result<()> {
-        let head = Fields(bytes);
-        let [format, hosts, nodes, entries] = [0, 16, 17, 18].map(|at| head.u8(at));
-        let expected = HEAD_BYTES
-            + usize::from(hosts) * HostRow::BYTES
-            + usize::from(nodes) * NodeRow::BYTES
-            + usize::from(entries) * HistoryEntry::BYTES;
-        if format != FORMAT || bytes.len() != expected || usize::from(entries) > HISTORY_MAX {
-            return Err(Error);
+        let (head, rows) = bytes.split_at_checked(HEAD_BYTES).ok_or(Error)?;
+        self.clear();
+        self.decode_head(head)?;
+        let mut rows = Rows::new(rows);
+        while let Some(row) = rows.read()? {
+            self.decode_row(&row)?;
         }
-        self.cluster = head.u32(4);
-        self.version = head.u64(8);
+        Ok(())
+    }
+
+    fn clear(&mut self) {
         self.hosts.fill(HostRow::NONE);
         self.nodes.fill(NodeRow::NONE);
-        self.history.clear();
-        let mut at = HEAD_BYTES;
-        for _ in 0..hosts {
-            let row = Fields(bytes.get(at..at + HostRow::BYTES).ok_or(Error)?);
-            self.hosts[usize::from(row.u8(0))] = decode_host(&row)?;
-            at += HostRow::BYTES;
-        }
-        for _ in 0..nodes {
-            let row = Fields(bytes.get(at..at + NodeRow::BYTES).ok_or(Error)?);
-            self.nodes[usize::from(row.u8(0))] = decode_node(&row)?;
-            at += NodeRow::BYTES;
-        }
-        for _ in 0..entries {
-            let entry = HistoryEntry::parse(bytes.get(at..at + HistoryEntry::BYTES).ok_or(Error)?)?;
-            self.history.push_back(entry).map_err(|_| Error)?;
-            at += HistoryEntry::BYTES;
+        self.history.clone_from(&History::EMPTY);
+    }
+
+    fn decode_head(&mut self, head: &[u8]) -> Result<()> {
+        let head = Fields(head);
+        self.cluster = head.u32(4);
+        self.version = head.u64(8);
+        self.history.closed = head.u64(16);
+        if head.u8(0) == FORMAT { Ok(()) } else { Err(Error) }
+    }
+
+    fn decode_row(&mut self, row: &Row<'_>) -> Result<()> {
+        match row.kind {
+            Kind::Host => self.hosts[numbered(row.key)?] = HostRow::decode(row)?,
+            Kind::Node => self.nodes[numbered(row.key)?] = NodeRow::decode(row)?,
+            Kind::History => self.history.decode(row)?,
         }
         Ok(())
     }
 }
 
-/// What proves a death.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Evidence {
-    /// Its class.
-    pub class: Class,
-    /// Who obtained it; none if it came by itself.
-    pub executor: HostId,
-    /// How many attempts it took.
-    pub attempts: u8,
-    /// How long, from the decision, microseconds.
-    pub took_us: u32,
-}
-
-impl Evidence {
-    /// Evidence that came by itself.
-    #[must_use]
-    pub const fn by_itself(class: Class) -> Self {
-        Self { class, executor: HostId::NONE, attempts: 0, took_us: 0 }
+/// The number of a host or node whose row this is: never nobody's.
+fn numbered(key: Key) -> Result<usize> {
+    match key {
+        [0, 0, number] if number != 0 => Ok(usize::from(number)),
+        _ => Err(Error),
     }
 }
 
@@ -343,50 +249,10 @@ pub fn digest(encoded: &[u8]) -> u64 {
     Fields(&hash).u64(0)
 }
 
-fn encode_host(b: &mut [u8], host: HostId, row: &HostRow) {
-    put(b, 0, [host.get(), row.state as u8, row.record.reason as u8, row.class]);
-    put(b, 4, row.incarnation.to_le_bytes());
-    put(b, 12, row.boot.to_le_bytes());
-    put(b, 20, row.record.decided.to_le_bytes());
-    put(b, 28, [u8::from(row.turned_on), 0, 0, 0]);
-}
-
-fn decode_host(b: &Fields<'_>) -> Result<HostRow> {
-    Ok(HostRow {
-        state: HostState::from_wire(b.u8(1)).ok_or(Error)?,
-        incarnation: b.u64(4),
-        boot: b.u64(12),
-        record: Record { reason: Reason::from_wire(b.u8(2)).ok_or(Error)?, decided: b.u64(20) },
-        class: b.u8(3),
-        turned_on: b.u8(28) == 1,
-    })
-}
-
-fn encode_node(b: &mut [u8], node: NodeId, row: &NodeRow) {
-    put(b, 0, [node.get(), row.state as u8, row.host.get(), row.class]);
-    put(b, 4, row.run.counter.to_le_bytes());
-    put(b, 8, row.incarnation.to_le_bytes());
-    put(b, 16, row.run.boot.to_le_bytes());
-    put(b, 24, row.dead.to_le_bytes());
-    put(b, 32, row.record.decided.to_le_bytes());
-    put(b, 40, [row.record.reason as u8, 0, 0, 0, 0, 0, 0, 0]);
-}
-
-fn decode_node(b: &Fields<'_>) -> Result<NodeRow> {
-    Ok(NodeRow {
-        state: NodeState::from_wire(b.u8(1))?,
-        host: HostId::new(b.u8(2)),
-        incarnation: b.u64(8),
-        run: Run { boot: b.u64(16), counter: b.u32(4) },
-        dead: b.u64(24),
-        class: b.u8(3),
-        record: Record { reason: Reason::from_wire(b.u8(40)).ok_or(Error)?, decided: b.u64(32) },
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fencing::Class;
     use std::boxed::Box;
 
     #[test]
@@ -415,8 +281,13 @@ mod tests {
         assert_eq!(digest(&bytes[..length]), digest(&again[..length]));
         assert_eq!(copy.history().next().map(|entry| entry.node.get()), Some(254));
         for cut in 0..length {
-            assert!(copy.decode(&bytes[..cut]).is_err());
+            // Between two rows a shorter state ends; its digest is another.
+            let ended = copy.decode(&bytes[..cut]).is_ok();
+            assert!(!ended || digest(&bytes[..cut]) != digest(&bytes[..length]));
         }
+        let (first, second) = (HEAD_BYTES, HEAD_BYTES + Kind::Host.bytes());
+        bytes.copy_within(first..second, second);
+        assert!(copy.decode(&bytes[..length]).is_err(), "a row comes once");
     }
 
     #[test]

@@ -1,0 +1,67 @@
+//! The safety rules that a test may switch off, one at a time, to see that a checker notices.
+//!
+//! Owns the list and the question. A rule is asked about at the one place in the code where it decides something. Without the
+//! feature `rules-off`, which only the tests' crate turns on, every rule holds: the question is a constant and costs nothing.
+
+/// A rule of docs/SAFETY.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[expect(missing_docs, reason = "docs/SAFETY.md says what each of them is")]
+pub enum Rule {
+    A1,
+    A2,
+    A3,
+    A4,
+    A5,
+    B1,
+    B2,
+    C2,
+    C3,
+    D1,
+    D2,
+    E1,
+    E2,
+    E6,
+    F1,
+    G1,
+    G2,
+    G3,
+    I1,
+}
+
+/// Which rules hold. Whoever obeys one holds a copy from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// A bit for each rule that is switched off.
+    #[cfg(feature = "rules-off")]
+    off: u32,
+}
+
+impl Rules {
+    /// All of them.
+    pub const ALL: Self = Self {
+        #[cfg(feature = "rules-off")]
+        off: 0,
+    };
+
+    /// All but this one.
+    #[cfg(feature = "rules-off")]
+    #[must_use]
+    pub const fn without(rule: Rule) -> Self {
+        Self { off: 1 << rule as u8 }
+    }
+
+    /// Whether this rule is to be obeyed.
+    #[cfg(feature = "rules-off")]
+    #[must_use]
+    pub const fn holds(self, rule: Rule) -> bool {
+        self.off & (1 << rule as u8) == 0
+    }
+
+    /// Whether this rule is to be obeyed: it is.
+    #[cfg(not(feature = "rules-off"))]
+    #[must_use]
+    pub const fn holds(self, _rule: Rule) -> bool {
+        true
+    }
+}
