@@ -253,7 +253,8 @@ impl Watch {
         &self.seen[host.index()]
     }
 
-    /// A heartbeat came. Whether it says anything about the host or its nodes that the one before did not.
+    /// A heartbeat came. Whether it says anything to decide on that the one before did not: what a member accepted or knows
+    /// to be committed changes with every view, and nothing is decided by it.
     pub fn take(&mut self, now: Instant, host: HostId, incarnation: Incarnation, beat: &Heartbeat) -> bool {
         let seen = &mut self.seen[host.index()];
         if seen.incarnation != incarnation {
@@ -264,10 +265,7 @@ impl Watch {
         if beat.number <= seen.beat.number {
             return false;
         }
-        let news = seen.beat.locals != beat.locals
-            || seen.beat.boot != beat.boot
-            || seen.beat.memory != beat.memory
-            || seen.beat.accepted != beat.accepted;
+        let news = seen.beat.locals != beat.locals || seen.beat.boot != beat.boot;
         seen.beat = *beat;
         let echo = Instant::from_micros(beat.echo);
         if beat.echo != 0 && echo <= now {

@@ -95,6 +95,8 @@ pub struct Peers {
     incarnation: Incarnation,
     key: SenderKey,
     peers: [Peer; ID_SLOTS],
+    /// When the next question may be due; the origin: somebody is to be asked for the first time.
+    next_at: Instant,
 }
 
 /// Longest pause between two questions to a peer that does not answer.
@@ -104,8 +106,13 @@ const PAUSE_MIN: Duration = Duration::from_millis(RESEND_MS as u64);
 
 impl Peers {
     /// Nobody; all zero.
-    pub const EMPTY: Self =
-        Self { me: HostId::NONE, incarnation: 0, key: SenderKey::NONE, peers: [Peer::NONE; ID_SLOTS] };
+    pub const EMPTY: Self = Self {
+        me: HostId::NONE,
+        incarnation: 0,
+        key: SenderKey::NONE,
+        peers: [Peer::NONE; ID_SLOTS],
+        next_at: Instant::ZERO,
+    };
 
     /// Starts as `me` under a fresh incarnation, and asks every configured peer.
     pub fn start(&mut self, config: &Config, me: HostId, incarnation: Incarnation) {
@@ -184,6 +191,7 @@ impl Peers {
                 if !known {
                     peer.asking = true;
                     peer.pause = PAUSE_MIN;
+                    self.next_at = Instant::ZERO;
                 }
             }
             Message::HelloAnswer { nonce } if head.receiver != 0 => {
@@ -210,8 +218,12 @@ impl Peers {
         Ok(Opened { from: head.from, incarnation: head.sender, text })
     }
 
-    /// The peers that are to be asked who they are now, and the nonces; and when to look again.
+    /// The peers that are to be asked who they are now, and the nonces; and when to look again: a turn at which nobody is
+    /// to be asked does not look at all of them.
     pub fn questions(&mut self, now: Instant, entropy: &mut Entropy, mut ask: impl FnMut(HostId, u64)) -> Instant {
+        if now < self.next_at {
+            return self.next_at;
+        }
         let mut next = Instant::FAR;
         for (number, peer) in (0..=u8::MAX).zip(&mut self.peers) {
             if !peer.asking {
@@ -227,6 +239,7 @@ impl Peers {
             }
             next = next.min(peer.asked + peer.pause);
         }
+        self.next_at = next;
         next
     }
 }

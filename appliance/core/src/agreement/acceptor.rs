@@ -100,6 +100,17 @@ pub enum Taken {
     Fetched,
 }
 
+/// What `scratch` holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scratch {
+    /// Nothing that anybody relies on.
+    Anything,
+    /// The state that was accepted elsewhere at this slot, with its digest: fetched, to be adopted.
+    Fetched(Slot, u64),
+    /// The state committed at this slot, under the next version: whoever looks for a change and finds none leaves it so.
+    Next(Slot),
+}
+
 /// The acceptor.
 #[derive(Debug)]
 pub struct Acceptor {
@@ -122,8 +133,8 @@ pub struct Acceptor {
     pub committed: State,
     /// A state on its way in, or being built.
     pub scratch: State,
-    /// Which fetched state `scratch` holds, for as long as nothing else was put there; none: slot zero.
-    fetched: (Slot, u64),
+    /// What `scratch` holds, for as long as nothing else was put there.
+    holds: Scratch,
     assembly: Assembly,
 }
 
@@ -141,7 +152,7 @@ impl Acceptor {
         committed_slot: Slot::NONE,
         committed: State::EMPTY,
         scratch: State::EMPTY,
-        fetched: (Slot::NONE, 0),
+        holds: Scratch::Anything,
         assembly: Assembly::EMPTY,
     };
 
@@ -167,7 +178,7 @@ impl Acceptor {
             if !self.assembly.take(from, piece, bytes) || !self.decode() {
                 return Taken::Nothing;
             }
-            self.fetched = (piece.slot, piece.digest);
+            self.holds = Scratch::Fetched(piece.slot, piece.digest);
             return Taken::Fetched;
         }
         if from != piece.slot.ballot.host || piece.slot.ballot < self.promised {
@@ -196,27 +207,38 @@ impl Acceptor {
     /// the one that was accepted.
     #[must_use]
     pub fn held(&self) -> (Slot, u64, &State) {
-        match self.fetched {
-            (Slot::NONE, _) => (self.slot, self.encoded.digest, &self.accepted),
-            (slot, digest) => (slot, digest, &self.scratch),
+        match self.holds {
+            Scratch::Fetched(slot, digest) => (slot, digest, &self.scratch),
+            _ => (self.slot, self.encoded.digest, &self.accepted),
         }
     }
 
     /// Puts the state of `held` into `scratch`, to be adopted.
     pub fn take_held(&mut self) {
-        if self.fetched.0 == Slot::NONE {
+        if !matches!(self.holds, Scratch::Fetched(..)) {
             self.scratch.clone_from(&self.accepted);
         }
-        self.forget_fetched();
+        self.forget_scratch();
     }
 
-    /// What was fetched is for an election that is over.
-    pub const fn forget_fetched(&mut self) {
-        self.fetched = (Slot::NONE, 0);
+    /// What was put into `scratch` is over: an election's fetched state, or a view that was to be changed.
+    pub const fn forget_scratch(&mut self) {
+        self.holds = Scratch::Anything;
+    }
+
+    /// The committed state under the next version, to be changed. A leader looks much more often than it finds something
+    /// to change, so the copy of what it looked at last serves again. After a change it must be adopted.
+    pub fn next(&mut self) -> &mut State {
+        if self.holds != Scratch::Next(self.committed_slot) {
+            self.scratch.clone_from(&self.committed);
+            self.scratch.version += 1;
+            self.holds = Scratch::Next(self.committed_slot);
+        }
+        &mut self.scratch
     }
 
     fn decode(&mut self) -> bool {
-        self.forget_fetched();
+        self.forget_scratch();
         let total = self.assembly.total;
         self.scratch.decode(&self.assembly.bytes[..total]).is_ok()
     }
@@ -225,6 +247,7 @@ impl Acceptor {
     pub fn adopt(&mut self, slot: Slot) {
         assert!(slot.ballot >= self.promised, "an acceptor never accepts below its promise");
         assert!(!self.memory || slot > self.slot, "an acceptor accepts only upwards");
+        self.forget_scratch();
         self.accepted.clone_from(&self.scratch);
         self.encoded.set(&self.accepted);
         self.slot = slot;

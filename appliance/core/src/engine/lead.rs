@@ -20,6 +20,7 @@ impl Engine {
         let ballot = self.election.ballot;
         let won_at = self.election.started;
         if first_boot {
+            self.acceptor.forget_scratch();
             self.acceptor.scratch.clone_from(&State::EMPTY);
             self.acceptor.scratch.cluster = 1;
             self.acceptor.scratch.version = FOUNDING_VERSION;
@@ -200,6 +201,7 @@ impl Engine {
         self.urgent = false;
         let mut beat = self.heartbeat(now);
         beat.ballot = self.proposer.ballot;
+        self.locals_told = beat.locals;
         self.dirty |= self.watch.take_own(now, self.me, self.incarnation, &beat) || due;
         if due {
             let snapshot = self.snapshot();
@@ -209,15 +211,14 @@ impl Engine {
         self.due(self.watch.next_at);
     }
 
-    /// Builds the next view from the committed one and proposes it, if there is anything to change.
+    /// Builds the next view from the committed one and proposes it, if there is anything to change. `change` leaves the
+    /// view as it was where it finds nothing.
     fn change_view(&mut self, now: Instant, change: impl FnOnce(&Facts<'_>, &mut State) -> bool) {
         if !self.proposer.established || self.proposer.in_flight {
             return;
         }
-        self.acceptor.scratch.clone_from(&self.acceptor.committed);
-        self.acceptor.scratch.version += 1;
         let facts = Facts { now, me: self.me, config: self.config(), watch: &self.watch, harness: &self.harness };
-        if change(&facts, &mut self.acceptor.scratch) {
+        if change(&facts, self.acceptor.next()) {
             let slot = Slot { ballot: self.proposer.ballot, version: self.acceptor.scratch.version };
             self.acceptor.adopt(slot);
             self.propose(now);

@@ -5,12 +5,12 @@ use crate::agreement::acceptor::Taken;
 use crate::agreement::election::{Phase, Step};
 use crate::heartbeat::Snapshot;
 use crate::id::{Ballot, HostId, Incarnation};
-use crate::limits::{RESEND_MS, URGENT_MS};
+use crate::limits::{LOCAL_NODES_MAX, RESEND_MS, URGENT_MS};
 use crate::state::FOUNDING_VERSION;
 use crate::status::{Counter, HostState};
 use crate::time::{Duration, Instant};
 use crate::wire::guard;
-use crate::wire::message::{Heartbeat, Message, Piece, Slot};
+use crate::wire::message::{Heartbeat, LocalNode, Message, Piece, Slot};
 use crate::wire::node as protocol;
 
 impl Engine {
@@ -121,7 +121,7 @@ impl Engine {
         let ballot = self.election.stand(now, self.me, self.acceptor.promised, first_boot);
         assert!(self.acceptor.promise(ballot), "a candidate's ballot is above all that it promised");
         self.follower.forsake();
-        self.acceptor.forget_fetched();
+        self.acceptor.forget_scratch();
         self.count(Counter::Elections);
         log::info!("stands for election under ballot {ballot}{}", if first_boot { " (first boot)" } else { "" });
         let (slot, digest) = (self.acceptor.slot, self.acceptor.encoded.digest);
@@ -272,12 +272,17 @@ impl Engine {
         }
         self.answer_requests();
         self.node_timer = now;
-        self.urgent |= admitted;
+        // A view that changes nothing of what we say waits for the next period: all members hear of it at the same time.
+        self.urgent |= admitted && self.locals(now) != self.locals_told;
+    }
+
+    /// What there is to say about our nodes.
+    fn locals(&self, now: Instant) -> [LocalNode; LOCAL_NODES_MAX] {
+        let since = self.admitted_at.unwrap_or(now);
+        self.local.table(now, self.view(), since, Self::span(self.timing.node_dead_ms))
     }
 
     pub(super) fn heartbeat(&self, now: Instant) -> Heartbeat {
-        let since = self.admitted_at.unwrap_or(now);
-        let dead = Self::span(self.timing.node_dead_ms);
         Heartbeat {
             ballot: self.follower.leader,
             memory: self.acceptor.memory,
@@ -286,7 +291,7 @@ impl Engine {
             boot: self.local.boot,
             sealed: true,
             config_hash: self.config_hash,
-            locals: self.local.table(now, self.view(), since, dead),
+            locals: self.locals(now),
             ..Heartbeat::NONE
         }
     }
@@ -298,6 +303,7 @@ impl Engine {
     fn beat(&mut self, now: Instant) {
         let mut beat = self.heartbeat(now);
         (beat.number, beat.echo) = self.follower.beat(now, self.promise(), self.snapshot());
+        self.locals_told = beat.locals;
         self.outbox.send(self.follower.leader.host, Message::Heartbeat(beat));
         let period = Self::span(self.timing.heartbeat_ms);
         if now >= self.follower.next_at {

@@ -21,7 +21,7 @@ use crate::fencing::harness::Harness;
 use crate::heartbeat::{Follower, Watch};
 use crate::id::{HostId, Incarnation};
 use crate::io::{Input, Output, Road};
-use crate::limits::{DATAGRAM_MAX, FRAME_MAX, FRAME_PAYLOAD_MAX, PIECES_PER_TURN, STALL_HEARTBEATS};
+use crate::limits::{DATAGRAM_MAX, FRAME_MAX, FRAME_PAYLOAD_MAX, LOCAL_NODES_MAX, PIECES_PER_TURN, STALL_HEARTBEATS};
 use crate::local::Local;
 use crate::outbox::{Letter, Outbox};
 use crate::peers::Peers;
@@ -30,7 +30,7 @@ use crate::sessions::Sessions;
 use crate::status::{COUNTERS, Counter, Platform, Role};
 use crate::time::{Duration, Instant};
 use crate::wire::datagram::MESSAGE_MAX;
-use crate::wire::message::Message;
+use crate::wire::message::{LocalNode, Message};
 use crate::wire::node::{self as protocol, Target};
 use heapless::Vec;
 
@@ -100,6 +100,8 @@ pub struct Engine {
     dirty: bool,
     /// Something changed that the leader should hear at once.
     urgent: bool,
+    /// What the last heartbeat said about our nodes.
+    locals_told: [LocalNode; LOCAL_NODES_MAX],
     /// The deadline that `poll` returned last.
     deadline: Instant,
     /// When it last noticed a stall of its own, while it led.
@@ -165,6 +167,7 @@ impl Engine {
             restart: false,
             dirty: false,
             urgent: false,
+            locals_told: [LocalNode::NONE; LOCAL_NODES_MAX],
             deadline: Instant::ZERO,
             stalled_at: None,
             beat_at: Instant::ZERO,
