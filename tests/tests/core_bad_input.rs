@@ -126,12 +126,12 @@ fn garbage_truncated_foreign_and_replayed_datagrams_are_counted_and_dropped() {
         std::mem::take(&mut peer.datagrams).into_iter().filter(|(to, _)| *to == 1).map(|(_, bytes)| bytes).collect();
     assert!(!recorded.is_empty());
     for bytes in &recorded {
-        victim.feed(Input::Datagram { link: 0, bytes });
-        victim.feed(Input::Datagram { link: 1, bytes });
-        victim.feed(Input::Datagram { link: 0, bytes: &bytes[..bytes.len() / 2] });
         let mut forged = bytes.clone();
         *forged.last_mut().unwrap() ^= 1;
         victim.feed(Input::Datagram { link: 0, bytes: &forged });
+        victim.feed(Input::Datagram { link: 0, bytes });
+        victim.feed(Input::Datagram { link: 1, bytes });
+        victim.feed(Input::Datagram { link: 0, bytes: &bytes[..bytes.len() / 2] });
     }
     let count = u64::try_from(recorded.len()).unwrap();
     assert!(victim.counter(Counter::DatagramsReplayed) >= count, "the second copy counts for nothing");

@@ -58,19 +58,24 @@ impl Peer {
         heard: None,
     };
 
+    /// Whether this sequence was taken before, or is too old to tell.
+    const fn was_taken(&self, sequence: u64) -> bool {
+        let age = self.newest.saturating_sub(sequence);
+        sequence == 0 || age >= REPLAY_WINDOW || (sequence <= self.newest && self.window >> age & 1 == 1)
+    }
+
     /// Whether this sequence is new; marks it. Overtaken ones count once within the window.
     const fn take(&mut self, sequence: u64) -> bool {
+        if self.was_taken(sequence) {
+            return false;
+        }
         if sequence > self.newest {
             let shift = sequence - self.newest;
             self.window = if shift >= REPLAY_WINDOW { 1 } else { self.window << shift | 1 };
             self.newest = sequence;
-            return true;
+        } else {
+            self.window |= 1 << (self.newest - sequence);
         }
-        let age = self.newest - sequence;
-        if sequence == 0 || age >= REPLAY_WINDOW || self.window >> age & 1 == 1 {
-            return false;
-        }
-        self.window |= 1 << age;
         true
     }
 }
@@ -180,6 +185,11 @@ impl Peers {
         let known = head.sender == peer.incarnation;
         if head.receiver != self.incarnation && head.receiver != 0 {
             return Err(Counter::DatagramsStale);
+        }
+        // Each datagram comes once on every link: the copies cost no deciphering. What claims a sequence that was taken
+        // is dropped whoever sent it.
+        if known && head.receiver != 0 && peer.was_taken(head.sequence) {
+            return Err(Counter::DatagramsReplayed);
         }
         let key =
             if known { peer.key } else { SenderKey::derive(&config.secret.0, &config.name, head.from, head.sender) };

@@ -133,6 +133,7 @@ impl Host {
                 break;
             }
         }
+        engine.check();
         // One timer at a time is enough: an earlier deadline that is still queued brings a harmless early tick.
         if let Some(Out::Deadline(at)) = outs.last() {
             if self.deadline > now && self.deadline <= *at {

@@ -4,6 +4,7 @@
 //! out. The rooms: `member` (following, voting, accepting), `lead` (leading), `node` (sessions and the guard), `report`
 //! (STATUS). Must never read a clock, allocate, or do I/O.
 
+mod check;
 mod lead;
 mod member;
 mod node;
