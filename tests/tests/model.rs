@@ -1,6 +1,7 @@
-//! Every state that a few appliances can reach by the rules of agreement, and what breaks when a rule is left out.
+//! Every state that a few appliances and a node can reach by the rules of agreement and fencing, and what breaks when a
+//! rule is left out.
 
-use palisade_tests::model::{Ballot, Bounds, Step, Without, World};
+use palisade_tests::model::{Ballot, Bounds, Node, Step, Without, World};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -8,11 +9,17 @@ use std::time::Instant;
 /// S1 of the design.
 const ONE_LINE: &str = "S1: one view per version";
 /// What a replay of a journal rests on.
-const DOWN_STAYS: &str = "a committed NODE_DOWN is never lost";
+const DOWN_STAYS: &str = "a NODE_DOWN that was committed or told is never lost";
+/// S2 of the design.
+const DOWN_IS_TRUE: &str = "S2: no NODE_DOWN of a node that can write";
+/// S4 of the design, and SAFETY F1.
+const FENCES_THE_CONDEMNED: &str = "S4: no device hits a node that no committed view condemned";
 /// SAFETY A2, A3.
 const COMMITS_FIRST: &str = "leaders act only after committing under their own ballot";
 /// Not to prove anything about nothing: a later leader gets as far as the bounds allow.
 const IS_REACHED: &str = "a later leader commits NODE_DOWN as the last version";
+/// A node is fenced, told down, turned on and a member again, by two leaders.
+const NODE_RETURNS: &str = "a later leader makes the fenced node a member again";
 /// And a restarted appliance takes part again.
 const RETURNS: &str = "a restarted appliance is admitted and answers a later ballot";
 
@@ -40,10 +47,20 @@ impl<const N: usize> Model for Agreement<N> {
             Property::always(ONE_LINE, |_, world: &World<N>| !world.broken.two_views),
             Property::always(DOWN_STAYS, |_, world: &World<N>| !world.broken.down_lost),
             Property::always(COMMITS_FIRST, |_, world: &World<N>| !world.broken.acted_early),
-            Property::sometimes(IS_REACHED, |model: &Self, world: &World<N>| {
-                world.truth[usize::from(model.0.versions)].is_some_and(|view| view.decided.round > 1 && view.node_down)
-            }),
+            Property::always(DOWN_IS_TRUE, |_, world: &World<N>| !world.broken.told_alive),
+            Property::always(FENCES_THE_CONDEMNED, |_, world: &World<N>| !world.broken.unjust),
         ];
+        if self.0.executors.is_empty() {
+            properties.push(Property::sometimes(IS_REACHED, |model: &Self, world: &World<N>| {
+                let last = world.truth[usize::from(model.0.versions)];
+                last.is_some_and(|view| view.decided.round > 1 && view.node == Node::Down(1))
+            }));
+        } else {
+            properties.push(Property::sometimes(NODE_RETURNS, |_, world: &World<N>| {
+                let back = |view: &&palisade_tests::model::View<N>| view.node == Node::Up(2);
+                world.truth.iter().flatten().find(back).is_some_and(|view| view.decided.round > 1)
+            }));
+        }
         if self.0.restarts > 0 {
             properties.push(Property::sometimes(RETURNS, |_, world: &World<N>| {
                 world.appliances.iter().any(|it| it.incarnation > 1 && it.admitted && it.promised.round > 1)
@@ -58,10 +75,11 @@ fn holds<const N: usize>(bounds: Bounds) {
     let started = Instant::now();
     let checker = Agreement::<N>(bounds.clone()).checker().threads(2).spawn_bfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
-    let Bounds { ballots, versions, restarts, .. } = &bounds;
+    let Bounds { ballots, versions, restarts, executors, .. } = &bounds;
     let elections = ballots.iter().map(Ballot::to_string).collect::<Vec<_>>().join(" ");
-    println!("{N} hosts, elections {elections}, {versions} versions, {restarts} restarts: {states} states,");
-    println!("  depth {depth}, {:?}", started.elapsed());
+    println!("{N} hosts, elections {elections}, {versions} versions, {restarts} restarts, executors {executors:?}:");
+    print!("  {states} states,");
+    println!(" depth {depth}, {:?}", started.elapsed());
     assert!(checker.is_done());
     checker.assert_properties();
 }
@@ -155,4 +173,67 @@ fn the_empty_appliance_does_not_count_itself_in() {
 #[test]
 fn an_appliance_does_not_vote_before_it_knows_that_it_was_admitted() {
     breaks::<3>(stalled_leader(), Without::AdmittedVotes, ONE_LINE);
+}
+
+#[test]
+fn three_hosts_fence_through_an_election_by_anybody() {
+    holds::<3>(Bounds::all(3, 2, 4, 0).fencing(&[2]));
+}
+
+#[test]
+fn three_hosts_fence_through_a_restart() {
+    holds::<3>(narrowed([(2, 1)], &[2], Bounds::all(3, 2, 5, 1)).fencing(&[1, 2]));
+}
+
+#[test]
+fn four_hosts_fence_through_an_election() {
+    holds::<4>(one_election::<4>(4).fencing(&[2, 3]));
+}
+
+#[test]
+fn four_hosts_fence_through_an_election_and_a_restart() {
+    holds::<4>(narrowed([(2, 1)], &[2], Bounds::all(4, 2, 5, 1)).fencing(&[2]));
+}
+
+#[test]
+#[ignore = "minutes"]
+fn long_three_hosts_fence_through_three_rounds() {
+    holds::<3>(Bounds::all(3, 3, 4, 0).fencing(&[2]));
+}
+
+#[test]
+#[ignore = "minutes"]
+fn long_four_hosts_fence_through_elections_by_anybody() {
+    holds::<4>(Bounds::all(4, 2, 4, 0).fencing(&[2]));
+}
+
+/// What SAFETY A2 and F1 tell of: a leader's order comes late, to another leader's member.
+fn one_election<const N: usize>(versions: u8) -> Bounds {
+    let hosts = u8::try_from(N).expect("few hosts");
+    narrowed([(2, 1)], &[], Bounds::all(hosts, 2, versions, 0))
+}
+
+#[test]
+fn only_what_was_committed_is_ordered() {
+    breaks::<3>(one_election::<3>(4).fencing(&[1, 2]), Without::OrderCommitted, FENCES_THE_CONDEMNED);
+}
+
+#[test]
+fn whoever_promised_a_higher_ballot_refuses_an_order() {
+    breaks::<3>(one_election::<3>(4).fencing(&[1, 2]), Without::OrderAtPromise, FENCES_THE_CONDEMNED);
+}
+
+#[test]
+fn a_node_is_turned_on_when_no_order_can_hit_it() {
+    breaks::<3>(one_election::<3>(4).fencing(&[1, 2]), Without::OnAfterOrders, FENCES_THE_CONDEMNED);
+}
+
+#[test]
+fn a_condemnation_is_no_proof() {
+    breaks::<3>(one_election::<3>(4).fencing(&[1, 2]), Without::DownConfirmed, DOWN_IS_TRUE);
+}
+
+#[test]
+fn a_proof_that_was_only_accepted_is_not_told() {
+    breaks::<3>(one_election::<3>(4).fencing(&[1, 2]), Without::DownCommitted, DOWN_STAYS);
 }

@@ -1,109 +1,26 @@
-//! The agreement part as an explicit-state model: a few appliances, a network that may do anything, no clocks.
+//! Agreement, fencing and NODE_DOWN as an explicit-state model: a few appliances, one node, a network that may do
+//! anything, no clocks.
 //!
 //! Owns the rules as small steps, in the words of `palisade_core::agreement`, and the truth that the steps are held
-//! against: what was committed, whatever an appliance believes of it. It must never be wiser than the core: where they
-//! differ, the model may do *more* (a vote carries the whole state instead of a slot to fetch, a leader gives up whenever
-//! it likes), never less. Rules: SAFETY A3, A4, A7, B1; the argument is in docs/PROTOCOL.md.
+//! against: what was committed, and whether the node can write, whatever an appliance believes of it. It must never be
+//! wiser than the core: where they differ, the model may do *more* (a vote carries the whole state instead of a slot to
+//! fetch, a leader gives up whenever it likes, anybody is suspected at any time), never less. `replay` walks its paths with
+//! real cores. Rules: SAFETY A2-A4, A7, B1, F1, F2, F4; the argument is in docs/PROTOCOL.md.
 //!
 //! ```text
 //! Stand -> Grant ... -> Win -> (Accept ... -> Commit -> Propose)*      and at any time Learn, Restart
+//! Propose(condemned) ... Commit -> Fence -> Drive -> Propose(NODE_DOWN) ... Commit -> Propose(up)
 //! ```
 //!
 //! A message that may come late, twice or never is a fact that stays: what was asked for is in `stood`, what was proposed
-//! and committed in `proposals`; answers lie with the one who may count them, to be counted in any combination. A
-//! datagram for a dead incarnation is dropped (A7), so answers go with the life that asked for them.
+//! and committed in `proposals`, what was ordered in `orders`; answers lie with the one who may count them, to be counted
+//! in any combination. A datagram for a dead incarnation is dropped (A7), so answers go with the life that asked for them.
 //! What can have no effect any more is forgotten, so that two states that behave alike are one.
 
-use std::fmt;
+mod fencing;
+mod words;
 
-/// A round, and whose it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ballot {
-    /// Counts elections.
-    pub round: u8,
-    /// Who stands, or leads.
-    pub host: u8,
-}
-
-/// Ballot and version. Version 0: none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot {
-    /// Whose proposal.
-    pub ballot: Ballot,
-    /// Of what.
-    pub version: u8,
-}
-
-/// A whole replicated state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct View<const N: usize> {
-    /// Counts the decisions.
-    pub version: u8,
-    /// The ballot under which the latest decision was made: it tells two views of one version apart.
-    pub decided: Ballot,
-    /// A node is down: the decision that must never be lost.
-    pub node_down: bool,
-    /// The incarnation that it names, of each host.
-    pub named: [u8; N],
-}
-
-/// A vote, as the candidate holds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Granted<const N: usize> {
-    incarnation: u8,
-    slot: Slot,
-    accepted: View<N>,
-}
-
-/// What an appliance is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Part<const N: usize> {
-    /// A member.
-    Follows,
-    /// A candidate, and the votes that were sent to it.
-    Voting(Ballot, [Option<Granted<N>>; N]),
-    /// A leader. `established`: it holds that a view was committed under its ballot; `truly`: it was. `acks`: who
-    /// accepted what is under way.
-    Leads { ballot: Ballot, established: bool, truly: bool, acks: Option<[bool; N]> },
-}
-
-/// One appliance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Appliance<const N: usize> {
-    /// Its life; a restart begins the next one.
-    pub incarnation: u8,
-    /// No lower ballot is answered.
-    pub promised: Ballot,
-    /// What it accepted last; version 0: it has no memory.
-    pub slot: Slot,
-    /// The state that it accepted last.
-    pub accepted: View<N>,
-    /// Whom the view names that it knows to be committed.
-    pub committed: [u8; N],
-    /// It knows of a committed view that names this incarnation.
-    pub admitted: bool,
-    /// What it is.
-    pub part: Part<N>,
-}
-
-/// A state that was proposed and may still come to somebody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Proposal<const N: usize> {
-    slot: Slot,
-    view: View<N>,
-    committed: bool,
-}
-
-/// What the checker found wrong. Once wrong, always wrong.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Broken {
-    /// S1: two different views of one version were committed.
-    pub two_views: bool,
-    /// A committed NODE_DOWN is missing from a later committed view.
-    pub down_lost: bool,
-    /// A leader decided something before a view was committed under its ballot.
-    pub acted_early: bool,
-}
+pub use words::{Appliance, Ballot, Bounds, Broken, Granted, Node, Order, Part, Proposal, Slot, Step, View, Without};
 
 /// Everything at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -114,119 +31,22 @@ pub struct World<const N: usize> {
     pub stood: Vec<(Ballot, u8)>,
     /// Proposals, by slot.
     pub proposals: Vec<Proposal<N>>,
+    /// Orders that may still come.
+    pub orders: Vec<Order>,
     /// Restarts that may still come.
     pub restarts: u8,
+    /// The truth: the incarnation of the node that can write; zero: none.
+    pub writes: u8,
     /// The truth: what was committed, by version from 1.
     pub truth: [Option<View<N>>; VERSIONS_MAX],
+    /// The oldest NODE_DOWN that was told, by version and incarnation.
+    pub told: Option<(u8, u8)>,
     /// What went wrong.
     pub broken: Broken,
 }
 
 /// Versions that a world has room for.
-pub const VERSIONS_MAX: usize = 4;
-
-/// One step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<const N: usize> {
-    /// A host asks for votes under this ballot.
-    Stand(Ballot),
-    /// A voter hears it, and grants it to that incarnation.
-    Grant(u8, Ballot, u8),
-    /// A candidate counts votes of which this is the newest.
-    Win(u8, Slot, View<N>),
-    /// A leader proposes its next view.
-    Propose(u8, View<N>),
-    /// A host hears a proposal and accepts it.
-    Accept(u8, Slot, View<N>),
-    /// A leader counts a quorum of acceptances.
-    Commit(u8),
-    /// A host hears that what it accepted is committed.
-    Learn(u8),
-    /// An appliance dies and starts without memory.
-    Restart(u8),
-}
-
-impl fmt::Display for Ballot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.round, self.host)
-    }
-}
-
-impl<const N: usize> fmt::Display for View<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = if self.node_down { ", NODE_DOWN" } else { "" };
-        write!(f, "view {} of {} (names {:?}{node})", self.version, self.decided, self.named)
-    }
-}
-
-impl<const N: usize> fmt::Display for Step<N> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stand(ballot) => write!(f, "{} stands under {ballot}", ballot.host),
-            Self::Grant(voter, ballot, _) => write!(f, "{voter} votes for {ballot}"),
-            Self::Win(host, slot, view) => write!(f, "{host} wins with {view}, accepted under {}", slot.ballot),
-            Self::Propose(host, view) => write!(f, "{host} proposes {view}"),
-            Self::Accept(host, slot, view) => write!(f, "{host} accepts {view} under {}", slot.ballot),
-            Self::Commit(host) => write!(f, "{host} counts a quorum: committed"),
-            Self::Learn(host) => write!(f, "{host} hears of the commit"),
-            Self::Restart(host) => write!(f, "{host} restarts without memory"),
-        }
-    }
-}
-
-/// A rule that is switched off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Without {
-    /// A3: an acceptor takes only what is greater than what it holds.
-    GreaterOnly,
-    /// A3: the newest state is the one with the greatest ballot and version, not with the greatest version.
-    NewestByBallot,
-    /// A3: what was adopted is committed under the new ballot before any other act.
-    CommitFirst,
-    /// A4: a vote counts only for the incarnation that the newest state names.
-    NamedVotes,
-    /// B1: whom a proposal admits is not counted for it.
-    QuorumOfOthers,
-    /// B1: to have accepted a view that admits it is not enough to vote: that view may never be committed, and must not
-    /// outvote one that was.
-    AdmittedVotes,
-}
-
-/// How far the model goes, and which rule it leaves out.
-#[derive(Clone, Debug)]
-pub struct Bounds {
-    /// The elections that may happen, beside the one under (1, 0) that everything begins with.
-    pub ballots: Vec<Ballot>,
-    /// The greatest version.
-    pub versions: u8,
-    /// How often an appliance may restart.
-    pub restarts: u8,
-    /// Whose.
-    pub restarting: Vec<u8>,
-    /// Left out.
-    pub without: Option<Without>,
-}
-
-impl Bounds {
-    /// Elections by anybody of `hosts` up to this round, restarts of anybody.
-    #[must_use]
-    pub fn all(hosts: u8, rounds: u8, versions: u8, restarts: u8) -> Self {
-        let of = |round| (0..hosts).map(move |host| Ballot { round, host });
-        let ballots = (2..=rounds).flat_map(of).collect();
-        Self { ballots, versions, restarts, restarting: (0..hosts).collect(), without: None }
-    }
-
-    /// The same without this rule.
-    #[must_use]
-    pub fn without(mut self, rule: Without) -> Self {
-        self.without = Some(rule);
-        self
-    }
-
-    fn lacks(&self, rule: Without) -> bool {
-        self.without == Some(rule)
-    }
-}
+pub const VERSIONS_MAX: usize = 6;
 
 fn at(host: u8) -> usize {
     usize::from(host)
@@ -249,6 +69,19 @@ impl<const N: usize> Appliance<N> {
         self.memory() && (self.admitted || bounds.lacks(Without::AdmittedVotes))
     }
 
+    /// It leads nothing, and what was answered to it as a leader is void.
+    const fn follow(&mut self) {
+        self.part = Part::Follows;
+        self.proof = 0;
+    }
+
+    /// What it accepted is committed.
+    const fn learn(&mut self, me: u8) {
+        self.committed = self.accepted.named;
+        self.known = self.accepted.node;
+        self.admitted = self.committed[me as usize] == self.incarnation;
+    }
+
     /// Whether it would accept this (SAFETY A3, A4).
     fn takes(&self, me: u8, slot: Slot, view: &View<N>, bounds: &Bounds) -> bool {
         let upwards = slot > self.slot || (bounds.lacks(Without::GreaterOnly) && slot != self.slot);
@@ -257,8 +90,9 @@ impl<const N: usize> Appliance<N> {
 
     /// Whether it would learn something from the commit of what it accepted.
     fn learns(&self, me: u8, proposal: &Proposal<N>) -> bool {
-        let news =
-            self.committed != proposal.view.named || self.admitted != (proposal.view.named[at(me)] == self.incarnation);
+        let View { named, node, .. } = proposal.view;
+        let is_admitted = named[at(me)] == self.incarnation;
+        let news = self.committed != named || self.known != node || self.admitted != is_admitted;
         proposal.committed && proposal.slot == self.slot && self.slot.ballot >= self.promised && news
     }
 }
@@ -268,7 +102,7 @@ impl<const N: usize> World<N> {
     #[must_use]
     pub fn new(bounds: &Bounds) -> Self {
         let ballot = Ballot { round: 1, host: 0 };
-        let view = View { version: 1, decided: ballot, node_down: false, named: [1; N] };
+        let view = View { version: 1, decided: ballot, node: Node::Up(1), named: [1; N] };
         let slot = Slot { ballot, version: 1 };
         let appliance = Appliance {
             incarnation: 1,
@@ -276,14 +110,19 @@ impl<const N: usize> World<N> {
             slot,
             accepted: view,
             committed: view.named,
+            known: view.node,
             admitted: true,
+            proof: 0,
             part: Part::Follows,
         };
         let mut world = Self {
             appliances: [appliance; N],
             stood: Vec::new(),
             proposals: vec![Proposal { slot, view, committed: true }],
+            orders: Vec::new(),
             restarts: bounds.restarts,
+            writes: 1,
+            told: None,
             truth: [None; VERSIONS_MAX],
             broken: Broken::default(),
         };
@@ -321,6 +160,7 @@ impl<const N: usize> World<N> {
                 steps.push(Step::Restart(host));
             }
         }
+        self.fences(bounds, steps);
     }
 
     /// Every newest state with which a combination of the votes wins (SAFETY A3, A4).
@@ -354,7 +194,7 @@ impl<const N: usize> World<N> {
         (0..N).filter(counts).count() >= quorum::<N>()
     }
 
-    /// What a leader may decide: that the node is down, something else, or to admit an incarnation that it met.
+    /// What a leader may decide: about the node, something else, or to admit an incarnation that it met.
     fn proposes(&self, host: u8, ballot: Ballot, bounds: &Bounds, steps: &mut Vec<Step<N>>) {
         let last = self.appliances[at(host)].accepted;
         if last.version >= bounds.versions {
@@ -362,8 +202,8 @@ impl<const N: usize> World<N> {
         }
         let next = View { version: last.version + 1, decided: ballot, ..last };
         steps.push(Step::Propose(host, next));
-        if !last.node_down {
-            steps.push(Step::Propose(host, View { node_down: true, ..next }));
+        if let Some(node) = self.decides(host, last.node, bounds) {
+            steps.push(Step::Propose(host, View { node, ..next }));
         }
         for (other, appliance) in self.appliances.iter().enumerate() {
             for incarnation in last.named[other] + 1..=appliance.incarnation {
@@ -382,15 +222,22 @@ impl<const N: usize> World<N> {
             Step::Stand(ballot) => world.stand(ballot),
             Step::Grant(voter, ballot, incarnation) => world.grant(voter, ballot, incarnation),
             Step::Win(host, _, view) => world.win(host, view, bounds),
-            Step::Propose(host, view) => world.propose(host, view),
+            Step::Propose(host, view) => world.propose(host, view, bounds),
             Step::Accept(host, slot, view) => world.accept(host, slot, view),
-            Step::Commit(host) => world.commit(host),
+            Step::Commit(host) => world.commit(host, bounds),
             Step::Learn(host) => {
-                let appliance = &mut world.appliances[at(host)];
-                appliance.committed = appliance.accepted.named;
-                appliance.admitted = appliance.committed[at(host)] == appliance.incarnation;
+                world.appliances[at(host)].learn(host);
+                world.tell(world.appliances[at(host)].accepted, bounds);
             }
             Step::Restart(host) => world.restart(host),
+            Step::Fence(_, order) => world.orders.push(order),
+            Step::Drive(order) => world.drive(order),
+            Step::Expire(order) => world.orders.retain(|it| *it != order),
+        }
+        if let Step::Propose(_, view) | Step::Accept(_, _, view) = step
+            && bounds.lacks(Without::DownCommitted)
+        {
+            world.tell(view, bounds);
         }
         world.forget(bounds);
         world
@@ -398,6 +245,7 @@ impl<const N: usize> World<N> {
 
     fn stand(&mut self, ballot: Ballot) {
         let appliance = &mut self.appliances[at(ballot.host)];
+        appliance.proof = 0;
         let Appliance { incarnation, slot, accepted, .. } = *appliance;
         let mut granted = [None; N];
         granted[at(ballot.host)] = Some(Granted { incarnation, slot, accepted });
@@ -409,7 +257,7 @@ impl<const N: usize> World<N> {
     fn grant(&mut self, voter: u8, ballot: Ballot, asked: u8) {
         let appliance = &mut self.appliances[at(voter)];
         appliance.promised = ballot;
-        appliance.part = Part::Follows;
+        appliance.follow();
         let Appliance { incarnation, slot, accepted, .. } = *appliance;
         let candidate = &mut self.appliances[at(ballot.host)];
         let reaches = candidate.incarnation == asked;
@@ -429,14 +277,16 @@ impl<const N: usize> World<N> {
         appliance.accepted = view;
         appliance.part = Part::Leads { ballot, established: true, truly: false, acks: None };
         if bounds.lacks(Without::CommitFirst) {
-            appliance.committed = view.named;
+            appliance.learn(host);
             self.has_effect(view);
+            self.tell(view, bounds);
         } else {
             self.send(host);
         }
     }
 
-    fn propose(&mut self, host: u8, view: View<N>) {
+    fn propose(&mut self, host: u8, view: View<N>, bounds: &Bounds) {
+        self.settle(view.node, bounds);
         let appliance = &mut self.appliances[at(host)];
         if let Part::Leads { truly, .. } = appliance.part {
             self.broken.acted_early |= !truly;
@@ -462,7 +312,7 @@ impl<const N: usize> World<N> {
         appliance.promised = slot.ballot;
         appliance.slot = slot;
         appliance.accepted = view;
-        appliance.part = Part::Follows;
+        appliance.follow();
         let leader = &mut self.appliances[at(slot.ballot.host)];
         let current = leader.slot == slot && leader.accepted == view;
         if let Part::Leads { acks: Some(acks), .. } = &mut leader.part
@@ -472,37 +322,40 @@ impl<const N: usize> World<N> {
         }
     }
 
-    fn commit(&mut self, host: u8) {
+    fn commit(&mut self, host: u8, bounds: &Bounds) {
         let appliance = &mut self.appliances[at(host)];
         let (slot, view) = (appliance.slot, appliance.accepted);
-        appliance.committed = view.named;
-        appliance.admitted = view.named[at(host)] == appliance.incarnation;
+        appliance.learn(host);
         appliance.part = Part::Leads { ballot: slot.ballot, established: true, truly: true, acks: None };
         self.proposals.retain(|it| it.slot != slot || it.view != view);
         self.proposals.push(Proposal { slot, view, committed: true });
         self.has_effect(view);
+        self.tell(view, bounds);
     }
 
     /// Somebody acts on this view: it is held against all that were acted on before.
     fn has_effect(&mut self, view: View<N>) {
         for other in self.truth.iter().flatten() {
             self.broken.two_views |= other.version == view.version && *other != view;
-            self.broken.down_lost |= other.version < view.version && other.node_down && !view.node_down;
-            self.broken.down_lost |= other.version > view.version && view.node_down && !other.node_down;
+            let (older, newer) = if other.version < view.version { (*other, view) } else { (view, *other) };
+            self.broken.down_lost |= older.version < newer.version && older.node.rank() > newer.node.rank();
         }
         self.truth[at(view.version)] = Some(view);
+        self.hold_against_told();
     }
 
     fn restart(&mut self, host: u8) {
         let appliance = &mut self.appliances[at(host)];
-        let nothing = View { version: 0, decided: Ballot::default(), node_down: false, named: [0; N] };
+        let nothing = View { version: 0, decided: Ballot::default(), node: Node::Up(0), named: [0; N] };
         *appliance = Appliance {
             incarnation: appliance.incarnation + 1,
             promised: Ballot::default(),
             slot: Slot::default(),
             accepted: nothing,
             committed: [0; N],
+            known: nothing.node,
             admitted: false,
+            proof: 0,
             part: Part::Follows,
         };
         self.restarts -= 1;
@@ -523,6 +376,7 @@ impl<const N: usize> World<N> {
             let deaf = |host: u8, appliance: &Appliance<N>| host == ballot.host || appliance.promised >= *ballot;
             amnesia || !all().all(|(host, appliance)| deaf(host, appliance))
         });
+        self.forget_orders();
         self.proposals.sort_unstable();
         self.stood.sort_unstable();
         self.stood.dedup();
