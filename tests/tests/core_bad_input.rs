@@ -3,7 +3,7 @@
 
 use palisade_core::config::Config;
 use palisade_core::engine::{Boot, Engine};
-use palisade_core::id::{HostId, NodeId};
+use palisade_core::id::{Cluster, HostId, NodeId};
 use palisade_core::io::{Input, Output, Road};
 use palisade_core::limits::FRAME_MAX;
 use palisade_core::status::{COUNTER_NAMES, Counter};
@@ -79,7 +79,7 @@ fn the_only_vote_leads_and_serves_only_its_own_node() {
     let early = alone.say(Road::Channel(0), 0, &hello(1));
     assert_eq!(early, [Message::Error { refusal: Refusal::NotAdmitted }], "no lead yet");
     alone.run_ms(500);
-    assert_eq!(alone.engine.version(), 1);
+    assert_eq!(alone.engine.version(), Cluster::first_version(1));
     let other = alone.say(Road::Channel(0), 0, &hello(2));
     assert_eq!(other, [Message::Error { refusal: Refusal::WrongNode }], "its channel gives it number 1");
     assert_eq!(alone.counter(Counter::SessionsRefused), 1);
@@ -168,6 +168,6 @@ fn random_streams_on_channel_and_guard_link_change_nothing() {
         alone.feed(Input::Guard { bytes: &bytes });
     }
     alone.run_ms(1_000);
-    assert_eq!(alone.engine.version(), 1, "no view came of it");
+    assert_eq!(alone.engine.version(), Cluster::first_version(1), "no view came of it");
     assert!(alone.counter(Counter::BytesSkipped) > 100_000);
 }

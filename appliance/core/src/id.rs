@@ -97,3 +97,73 @@ impl core::fmt::Display for Ballot {
         write!(f, "{}.{}", self.round, self.host.get())
     }
 }
+
+/// A cluster incarnation: what a cold start begins (SAFETY B4). Zero: none was ever begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cluster {
+    /// Orders them: a cold start takes one more than the highest that anybody reports.
+    pub number: u32,
+    /// Drawn at random: tells two that took the same number apart.
+    pub random: u32,
+}
+
+impl Cluster {
+    /// None.
+    pub const NONE: Self = Self { number: 0, random: 0 };
+
+    /// The highest number: versions are made of it, and more is nobody's honest word.
+    pub const NUMBER_MAX: u32 = (1 << (64 - Self::COUNT_BITS)) - 1;
+
+    /// Bits of a version below the number of its cluster incarnation: at a view in each millisecond, 34 years.
+    const COUNT_BITS: u32 = 40;
+
+    /// The first version of the cluster incarnation with this number. Versions, generations and tokens of a later one are
+    /// above all of an earlier one by themselves (SAFETY B4).
+    #[must_use]
+    pub const fn first_version(number: u32) -> u64 {
+        (number as u64) << Self::COUNT_BITS | 1
+    }
+
+    /// The number of the cluster incarnation that a version belongs to.
+    #[must_use]
+    pub fn number_of(version: u64) -> u32 {
+        u32::try_from(version >> Self::COUNT_BITS).unwrap_or(Self::NUMBER_MAX)
+    }
+
+    /// Which view of its cluster incarnation a version is, from 1.
+    #[must_use]
+    pub const fn count_of(version: u64) -> u64 {
+        version & ((1 << Self::COUNT_BITS) - 1)
+    }
+
+    /// Whether this is another cluster incarnation than that.
+    #[must_use]
+    pub fn differs(self, other: Self) -> bool {
+        self.random != other.random
+    }
+
+    /// Whether anything was begun.
+    #[must_use]
+    pub const fn is_some(self) -> bool {
+        self.number != 0
+    }
+}
+
+impl core::fmt::Display for Cluster {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}-{:08x}", self.number, self.random)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_version_of_a_later_cluster_incarnation_is_above_every_one_of_an_earlier() {
+        let last = Cluster::first_version(4) - 2;
+        assert!(last < Cluster::first_version(4) && last > Cluster::first_version(3) + 1_000_000_000_000);
+        assert_eq!((Cluster::number_of(last), Cluster::count_of(Cluster::first_version(9))), (3, 1));
+        assert_eq!(Cluster::number_of(Cluster::first_version(Cluster::NUMBER_MAX)), Cluster::NUMBER_MAX);
+    }
+}

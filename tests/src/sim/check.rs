@@ -15,10 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Truth {
     /// Incarnations of nodes that can write now.
     writers: BTreeMap<(u8, u64), ()>,
-    /// Committed states by (cluster, version): digest.
-    line: BTreeMap<(u32, u64), u64>,
+    /// Committed states by version, which holds the cluster incarnation's number, and its random part: digest.
+    line: BTreeMap<(u64, u32), u64>,
     /// What each appliance's life committed last.
-    last: BTreeMap<(u8, u32), (u32, u64)>,
+    last: BTreeMap<(u8, u32), (u64, u32)>,
     /// Appliances' lives that lead.
     leading: BTreeSet<(u8, u32)>,
     /// How often an appliance came to lead.
@@ -66,7 +66,7 @@ impl Truth {
         if view.version == 0 {
             return;
         }
-        let key = (summary.cluster, summary.version);
+        let key = (summary.version, view.cluster.random);
         let before = self.last.insert((host, life), key);
         if before == Some(key) {
             return;

@@ -7,7 +7,7 @@
 use super::Voters;
 use crate::id::{Ballot, HostId, Incarnation};
 use crate::limits::ID_SLOTS;
-use crate::state::{FOUNDING_VERSION, State};
+use crate::state::State;
 use crate::time::Instant;
 
 /// The proposer.
@@ -91,8 +91,7 @@ impl Proposer {
     /// Whether a quorum accepted.
     #[must_use]
     pub fn is_committed(&self, voters: &Voters, proposal: &State, committed: &State) -> bool {
-        // The founding view has no predecessor; it was elected by all votes.
-        let first = proposal.version == FOUNDING_VERSION;
+        let first = proposal.is_founding();
         let counted = voters.all().filter(|&host| {
             let incarnation = proposal.host(host).incarnation;
             let admitted_here =

@@ -5,9 +5,9 @@ use crate::decide::{self, Facts};
 use crate::fencing::Verdict;
 use crate::fencing::harness::Scene;
 use crate::heartbeat::leader_lease;
-use crate::id::{HostId, Incarnation};
+use crate::id::{Cluster, HostId, Incarnation};
 use crate::limits::RESEND_MS;
-use crate::state::{FOUNDING_VERSION, State};
+use crate::state::State;
 use crate::status::{HostState, Reason};
 use crate::time::Instant;
 use crate::wire::message::{Heartbeat, Message, Slot};
@@ -22,8 +22,8 @@ impl Engine {
         if first_boot {
             self.acceptor.forget_scratch();
             self.acceptor.scratch.clone_from(&State::EMPTY);
-            self.acceptor.scratch.cluster = 1;
-            self.acceptor.scratch.version = FOUNDING_VERSION;
+            let [a, b, c, d, ..] = self.entropy.next().to_le_bytes();
+            self.acceptor.scratch.found(Cluster { number: 1, random: u32::from_le_bytes([a, b, c, d]) });
             for voter in self.voters.all() {
                 if let Some(incarnation) = self.election.voted(voter) {
                     let boot = if voter == self.me { self.local.boot } else { 0 };

@@ -6,7 +6,6 @@ use crate::agreement::election::{Phase, Step};
 use crate::heartbeat::Snapshot;
 use crate::id::{Ballot, HostId, Incarnation};
 use crate::limits::{LOCAL_NODES_MAX, RESEND_MS, URGENT_MS};
-use crate::state::FOUNDING_VERSION;
 use crate::status::{Counter, HostState};
 use crate::time::{Duration, Instant};
 use crate::wire::guard;
@@ -113,7 +112,7 @@ impl Engine {
     /// Whether it is one of those whose memory elections rest on. To have *accepted* a view that admits it is not enough:
     /// that view may never be committed, and must not outvote one that was (SAFETY B1). The founding view needs all votes.
     fn is_elector(&self, now: Instant) -> bool {
-        let founding = self.acceptor.accepted.version == FOUNDING_VERSION;
+        let founding = self.acceptor.accepted.is_founding();
         self.acceptor.memory && (self.admitted_at.is_some() || founding) && now >= self.vote_from
     }
 

@@ -191,7 +191,7 @@ impl Engine {
             node,
             beat_ms: self.timing.beat_ms,
             lease_ms: self.timing.node_lease_ms,
-            cluster: self.view().cluster,
+            cluster: self.view().cluster.number,
         };
         self.outbox.say(road, welcome);
     }

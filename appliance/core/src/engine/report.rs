@@ -133,7 +133,7 @@ impl Engine {
             incarnation: self.incarnation,
             boot: self.local.boot,
             ballot: self.acceptor.promised,
-            cluster: self.view().cluster,
+            cluster: self.view().cluster.number,
             version: self.view().version,
             uptime_us: now.since(self.started).as_micros(),
             epoch: config.epoch,

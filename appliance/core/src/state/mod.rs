@@ -17,7 +17,7 @@ mod node;
 mod record;
 pub mod row;
 
-use crate::id::{BootId, HostId, Incarnation, NodeId, Run};
+use crate::id::{BootId, Cluster, HostId, Incarnation, NodeId, Run};
 use crate::limits::{HISTORY_MAX, HOSTS_MAX, ID_SLOTS, NODES_MAX};
 use crate::status::{HistoryEntry, HostState, Reason};
 use crate::wire::node::{NodeState, Target};
@@ -29,21 +29,19 @@ pub use record::{Evidence, Record};
 use row::{Key, Kind, Row, Rows, Sink};
 use sha2::{Digest, Sha256};
 
-/// The version that a first boot commits.
-pub const FOUNDING_VERSION: u64 = 1;
 /// Bytes before the rows.
-const HEAD_BYTES: usize = 24;
+const HEAD_BYTES: usize = 32;
 /// The largest encoded state.
 pub const STATE_BYTES_MAX: usize =
     HEAD_BYTES + HOSTS_MAX * Kind::Host.bytes() + NODES_MAX * Kind::Node.bytes() + HISTORY_MAX * Kind::History.bytes();
-const FORMAT: u8 = 2;
+const FORMAT: u8 = 3;
 
 /// One version of everything.
 #[derive(Clone, Debug)]
 pub struct State {
     /// Which cluster incarnation this is.
-    pub cluster: u32,
-    /// Counts the committed states.
+    pub cluster: Cluster,
+    /// Counts the committed states, above the number of the cluster incarnation (SAFETY B4).
     pub version: u64,
     hosts: [HostRow; ID_SLOTS],
     nodes: [NodeRow; ID_SLOTS],
@@ -53,12 +51,24 @@ pub struct State {
 impl State {
     /// Nothing was ever committed; all zero.
     pub const EMPTY: Self = Self {
-        cluster: 0,
+        cluster: Cluster::NONE,
         version: 0,
         hosts: [HostRow::NONE; ID_SLOTS],
         nodes: [NodeRow::NONE; ID_SLOTS],
         history: History::EMPTY,
     };
+
+    /// Begins a cluster incarnation: the next view is its first. The rows stay.
+    pub const fn found(&mut self, cluster: Cluster) {
+        self.cluster = cluster;
+        self.version = Cluster::first_version(cluster.number);
+    }
+
+    /// Whether this is the first view of a cluster incarnation. It has no predecessor: whom it names elected its leader.
+    #[must_use]
+    pub const fn is_founding(&self) -> bool {
+        Cluster::count_of(self.version) == 1
+    }
 
     /// The row of a host.
     #[must_use]
@@ -190,9 +200,10 @@ impl State {
     fn encode_head(&self, buffer: &mut [u8; STATE_BYTES_MAX]) {
         buffer[..HEAD_BYTES].fill(0);
         put(buffer, 0, [FORMAT]);
-        put(buffer, 4, self.cluster.to_le_bytes());
+        put(buffer, 4, self.cluster.number.to_le_bytes());
         put(buffer, 8, self.version.to_le_bytes());
         put(buffer, 16, self.history.closed.to_le_bytes());
+        put(buffer, 24, self.cluster.random.to_le_bytes());
     }
 
     /// Reads a state over this one.
@@ -218,7 +229,7 @@ impl State {
 
     fn decode_head(&mut self, head: &[u8]) -> Result<()> {
         let head = Fields(head);
-        self.cluster = head.u32(4);
+        self.cluster = Cluster { number: head.u32(4), random: head.u32(24) };
         self.version = head.u64(8);
         self.history.closed = head.u64(16);
         if head.u8(0) == FORMAT { Ok(()) } else { Err(Error) }
@@ -258,7 +269,7 @@ mod tests {
     #[test]
     fn a_full_state_survives_its_bytes() {
         let mut state = Box::new(State::EMPTY);
-        state.cluster = 3;
+        state.cluster = Cluster { number: 3, random: 4 };
         for number in 1..=255 {
             let (host, node) = (HostId::new(number), NodeId::new(number));
             state.admit(host, u64::from(number) + 1000, 7);
