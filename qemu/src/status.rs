@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// How long one answer may take.
 const PATIENCE: Duration = Duration::from_millis(1500);
+/// Between two tries of a question that was too much at that moment.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 /// One open conversation with an appliance.
 pub struct Client {
@@ -104,11 +106,15 @@ impl Client {
         }
     }
 
-    fn ask(&mut self, section: Section, first: u16) -> io::Result<(Message, Vec<u8>)> {
+    fn question(&mut self, section: Section, first: u16) -> io::Result<()> {
         self.sequence += 1;
         let mut buffer = [0; palisade_core::limits::FRAME_MAX];
         let frame: Frame<'_> = Message::Status { section, first }.frame(0, self.sequence, &[]);
-        self.stream.write_all(frame.emit(&mut buffer))?;
+        self.stream.write_all(frame.emit(&mut buffer))
+    }
+
+    fn ask(&mut self, section: Section, first: u16) -> io::Result<(Message, Vec<u8>)> {
+        self.question(section, first)?;
         let end = Instant::now() + PATIENCE;
         loop {
             let pending = std::mem::take(&mut self.pending);
@@ -120,6 +126,10 @@ impl Client {
                         let payload = frame.payload.to_vec();
                         self.pending = rest.to_vec();
                         return Ok((message, payload));
+                    }
+                    Message::Busy => {
+                        std::thread::sleep(BUSY_PAUSE);
+                        self.question(section, first)?;
                     }
                     Message::Error { refusal } => {
                         return Err(io::Error::other(format!("the appliance refuses: {refusal:?}")));

@@ -28,5 +28,6 @@ pub mod rule;
 mod sessions;
 pub mod state;
 pub mod status;
+mod throttle;
 pub mod time;
 pub mod wire;

@@ -52,10 +52,45 @@ pub const HISTORY_MAX: usize = 64;
 pub const PIECES_PER_TURN: usize = 64;
 /// Outputs that the engine queues in one call of `handle`; the driver drains them before the next input.
 pub const OUTPUTS_MAX: usize = 1024;
+/// State letters (not pieces: those wait in no queue) in one call of `handle`: one for each other host.
+pub const STATE_OUT_MAX: usize = 256;
+/// Orders and answers to them in one call of `handle`: one for each other host. What is lost here is sent again.
+pub const FENCING_OUT_MAX: usize = 256;
+/// Frames for the guard in one call of `handle`: a start, an ack, a kill and a lease for each local node, twice.
+pub const GUARD_OUT_MAX: usize = 64;
+/// Vsock connections that are to be closed in one call of `handle`.
+pub const CLOSES_OUT_MAX: usize = 32;
+/// Frames about messages in one call of `handle`.
+pub const MAIL_OUT_MAX: usize = 256;
+/// Answers and refusals in one call of `handle`. Short of it the flood's own answers are dropped, nobody else's.
+pub const QUERIES_OUT_MAX: usize = 256;
 /// Answers to heartbeats whose snapshots of stamps are kept (16 heartbeats = 1.6 s at 100 ms: longer than any lease-worthy answer).
 pub const SNAPSHOTS_MAX: usize = 16;
 /// Bits of the replay window of a sender: as many datagrams may be overtaken and still count once.
 pub const REPLAY_WINDOW: u64 = 128;
+
+// ---- throttling (DESIGN §1 rule 3): what one session may ask for in a second for ever, and at once after a rest --------
+
+/// HELLO: a node repeats it some times a second until it is answered. More is dropped in silence.
+pub const HELLO_PER_S: u32 = 20;
+/// See `HELLO_PER_S`.
+pub const HELLO_BURST: u32 = 20;
+/// STATUS and ADDRESS: all sections of 255 hosts are about 40 questions. All sessions together cost some percent of a core.
+pub const QUERIES_PER_S: u32 = 500;
+/// See `QUERIES_PER_S`.
+pub const QUERY_BURST: u32 = 64;
+/// Operators' requests: each may become a commit.
+pub const OPERATOR_PER_S: u32 = 10;
+/// See `OPERATOR_PER_S`.
+pub const OPERATOR_BURST: u32 = 16;
+/// SEND: sealing and relaying all of all sessions stays below a fifth of a core, and far below the links.
+pub const MESSAGES_PER_S: u32 = 1000;
+/// See `MESSAGES_PER_S`.
+pub const MESSAGE_BURST: u32 = 64;
+/// ERROR: what a sound peer needs to find its way back; a mad one learns nothing from more.
+pub const REFUSALS_PER_S: u32 = 50;
+/// See `REFUSALS_PER_S`.
+pub const REFUSAL_BURST: u32 = 16;
 
 // ---- default times, all configurable --------------------------------------------------------------------------------
 

@@ -12,6 +12,8 @@ use crate::config::Config;
 use crate::id::{Incarnation, NodeId};
 use crate::io::Road;
 use crate::limits::{FRAME_MAX, LOCAL_NODES_MAX, SESSIONS_MAX};
+use crate::throttle::{Demand, Throttle};
+use crate::time::Instant;
 use crate::wire::frame::Reader;
 use crate::wire::node::Message;
 
@@ -60,6 +62,7 @@ pub struct Received {
 #[derive(Debug)]
 pub struct Sessions {
     table: [Session; SESSIONS_MAX],
+    throttle: Throttle,
 }
 
 fn index(road: Road) -> usize {
@@ -71,7 +74,7 @@ fn index(road: Road) -> usize {
 
 impl Sessions {
     /// Nobody; all zero.
-    pub const EMPTY: Self = Self { table: [Session::CLOSED; SESSIONS_MAX] };
+    pub const EMPTY: Self = Self { table: [Session::CLOSED; SESSIONS_MAX], throttle: Throttle::FULL };
 
     /// Gives each channel to its node.
     pub fn start(&mut self, nodes: &[NodeId]) {
@@ -111,6 +114,11 @@ impl Sessions {
     /// The same, to change.
     pub fn get_mut(&mut self, road: Road) -> &mut Session {
         &mut self.table[index(road)]
+    }
+
+    /// Whether a road may ask for this now; takes a token of its bucket if so.
+    pub fn admits(&mut self, now: Instant, road: Road, demand: Demand) -> bool {
+        self.throttle.take(now, index(road), demand)
     }
 
     /// The next frame in what came on a road. `None`: used up.

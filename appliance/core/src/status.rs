@@ -451,12 +451,22 @@ counters! {
     FramesStale: "frames dropped: another session",
     SessionsRefused: "sessions refused",
     OrdersRefused: "orders refused: outdated",
-    OutputsDropped: "outputs dropped: queue full",
+    HeartbeatsDropped: "outputs dropped: heartbeats and agreement",
+    StateDropped: "outputs dropped: state",
+    FencingDropped: "outputs dropped: fencing",
+    SessionsDropped: "outputs dropped: sessions",
+    MessagesDropped: "outputs dropped: messages",
+    QueriesDropped: "outputs dropped: queries",
     Elections: "elections stood for",
     ViewsCommitted: "views committed",
     Stalls: "own stalls noticed",
     BytesSkipped: "bytes of sessions dropped: no frame checked there",
     GuardFramesUnsound: "guard frames dropped: not sound",
+    HellosThrottled: "sessions dropped: asked for too often",
+    QueriesThrottled: "busy: queries",
+    OperatorsThrottled: "busy: operators' requests",
+    MessagesThrottled: "busy: messages",
+    RefusalsThrottled: "refusals not told: too many",
 }
 
 /// How many counters there are.

@@ -7,7 +7,7 @@ use palisade_core::config::{Config, check, parse};
 use palisade_core::engine::{Boot, Engine};
 use palisade_core::id::{HostId, Incarnation, NodeId};
 use palisade_core::io::{Input, Output, Road};
-use palisade_core::limits::{BEAT_MS, FRAME_MAX, HEARTBEAT_MS};
+use palisade_core::limits::{BEAT_MS, FRAME_MAX, HEARTBEAT_MS, VSOCK_SESSIONS_MAX};
 use palisade_core::status::Role;
 use palisade_core::time::{Duration, Instant};
 use palisade_core::wire::frame::{Frame, Reader};
@@ -217,14 +217,19 @@ impl Cluster {
 
     /// What an operator's STATUS costs so many times, ns in all.
     pub fn status(&mut self, at: usize, section: Section, times: u32) -> f64 {
-        let road = Road::Vsock(0);
+        // A session's bucket refills meanwhile; many sessions share the questions.
+        self.interval();
+        let connections = u8::try_from(VSOCK_SESSIONS_MAX).expect("invariant: a connection's number is a byte");
         let mut buffer = [0; FRAME_MAX];
         let bytes = Word::Status { section, first: 0 }.frame(0, 1, &[]).emit(&mut buffer);
         let (now, host) = (self.now, &mut self.hosts[at]);
-        host.call(now, Call::Local, Input::Opened { connection: 0, cid: 2 }, &mut self.sent);
+        for connection in 0..connections {
+            host.call(now, Call::Local, Input::Opened { connection, cid: 2 }, &mut self.sent);
+        }
         host.said.clear();
         host.meter = Meter::default();
-        for _ in 0..times {
+        for connection in (0..connections).cycle().zip(0..times).map(|(connection, _)| connection) {
+            let road = Road::Vsock(connection);
             host.call(now, Call::Local, Input::Session { road, bytes }, &mut self.sent);
         }
         assert!(host.said.len() > FRAME_MAX / 8 * usize::try_from(times).unwrap_or(0), "each was answered");

@@ -7,7 +7,9 @@
 mod check;
 mod lead;
 mod member;
+mod messages;
 mod node;
+mod output;
 mod report;
 
 use crate::agreement::Voters;
@@ -21,10 +23,10 @@ use crate::fencing::executor::Executor;
 use crate::fencing::harness::Harness;
 use crate::heartbeat::{Follower, Watch};
 use crate::id::{HostId, Incarnation};
-use crate::io::{Input, Output, Road};
-use crate::limits::{DATAGRAM_MAX, FRAME_MAX, FRAME_PAYLOAD_MAX, LOCAL_NODES_MAX, PIECES_PER_TURN, STALL_HEARTBEATS};
+use crate::io::{Input, Road};
+use crate::limits::{DATAGRAM_MAX, FRAME_MAX, LOCAL_NODES_MAX, STALL_HEARTBEATS};
 use crate::local::Local;
-use crate::outbox::{Letter, Outbox};
+use crate::outbox::Outbox;
 use crate::peers::Peers;
 use crate::rule::Rules;
 use crate::sessions::Sessions;
@@ -32,7 +34,7 @@ use crate::status::{COUNTERS, Counter, Platform, Role};
 use crate::time::{Duration, Instant};
 use crate::wire::datagram::MESSAGE_MAX;
 use crate::wire::message::{LocalNode, Message};
-use crate::wire::node::{self as protocol, Target};
+use crate::wire::node::Target;
 use heapless::Vec;
 
 /// What an appliance knows when it boots.
@@ -258,76 +260,6 @@ impl Engine {
         self.deadline = self.deadline.max(now);
     }
 
-    /// The next output; `Deadline` when there is no more.
-    pub fn poll(&mut self, now: Instant) -> Output<'_> {
-        while let Some(letter) = self.outbox.next_letter() {
-            if letter.to == self.me {
-                self.on_message(now, self.me, self.incarnation, &letter.message, &[]);
-                self.tick(now);
-                continue;
-            }
-            if let Some(length) = self.seal(&letter, None) {
-                let traffic = letter.message.traffic();
-                return Output::Datagram { to: letter.to, traffic, bytes: &self.datagram[..length] };
-            }
-        }
-        while self.pieces < PIECES_PER_TURN
-            && let Some((to, length, traffic)) = self.next_piece()
-        {
-            if length > 0 {
-                return Output::Datagram { to, traffic, bytes: &self.datagram[..length] };
-            }
-        }
-        if let Some(message) = self.outbox.next_guard() {
-            self.guard_sequence = self.guard_sequence.wrapping_add(1);
-            let bytes = message.frame(self.guard_sequence).emit(&mut self.frame);
-            return Output::Guard { bytes };
-        }
-        if let Some(request) = self.outbox.next_request() {
-            return Output::Device(request);
-        }
-        while let Some(word) = self.outbox.next_word() {
-            let mut payload = [0; FRAME_PAYLOAD_MAX];
-            let (message, length) = self.fill(now, &word.message, &mut payload);
-            let emitted = self.sessions.emit(word.road, &message, &payload[..length], &mut self.frame);
-            if let Some(length) = emitted {
-                return Output::Session { road: word.road, bytes: &self.frame[..length] };
-            }
-        }
-        if let Some(connection) = self.outbox.next_close() {
-            return Output::Close { connection };
-        }
-        if self.courier.is_busy() {
-            self.deadline = now;
-        }
-        Output::Deadline(self.deadline.max(now))
-    }
-
-    fn seal(&mut self, letter: &Letter, piece: Option<&[u8]>) -> Option<usize> {
-        let bytes = self.peers.seal(
-            letter.to,
-            letter.receiver,
-            &letter.message,
-            piece.unwrap_or_default(),
-            &mut self.datagram,
-        )?;
-        let length = bytes.len();
-        self.count(Counter::DatagramsSent);
-        Some(length)
-    }
-
-    /// The courier's next piece, sealed; length zero: that peer is not known.
-    fn next_piece(&mut self) -> Option<(HostId, usize, crate::io::Traffic)> {
-        let (to, message, bytes) = self.courier.next(&self.acceptor.encoded, self.acceptor.slot)?;
-        self.pieces += 1;
-        let sealed = self.peers.seal(to, None, &message, bytes, &mut self.datagram);
-        let length = sealed.map_or(0, <[u8]>::len);
-        if length > 0 {
-            self.counters[Counter::DatagramsSent as usize] += 1;
-        }
-        Some((to, length, message.traffic()))
-    }
-
     fn on_datagram(&mut self, now: Instant, bytes: &[u8]) {
         let Some(config) = self.config else { return };
         let mut text = [0; MESSAGE_MAX];
@@ -448,20 +380,6 @@ impl Engine {
     #[must_use]
     pub const fn view(&self) -> &crate::state::State {
         &self.acceptor.committed
-    }
-
-    /// A message for sessions whose payload is made when it leaves.
-    fn fill(
-        &self,
-        now: Instant,
-        message: &protocol::Message,
-        payload: &mut [u8; FRAME_PAYLOAD_MAX],
-    ) -> (protocol::Message, usize) {
-        match *message {
-            protocol::Message::View { part, .. } => self.view_part(part, payload),
-            protocol::Message::StatusPart { section, first, .. } => self.status_part(now, section, first, payload),
-            other => (other, 0),
-        }
     }
 
     fn due(&mut self, at: Instant) {

@@ -8,12 +8,14 @@ use crate::id::{HostId, Incarnation, NodeId};
 use crate::io::Road;
 use crate::limits::{RESEND_MS, SESSIONS_MAX, VIEW_AGAIN_MS};
 use crate::local::News;
+use crate::outbox::Class;
 use crate::sessions::Received;
 use crate::status::{Counter, HistoryEntry, HostState};
+use crate::throttle::Demand;
 use crate::time::{Duration, Instant};
 use crate::wire::guard;
 use crate::wire::message::{Message, Order};
-use crate::wire::node::{Message as Word, NodeEvent, NodeState, Refusal, Target};
+use crate::wire::node::{Mail, Message as Word, NodeEvent, NodeState, Refusal, Target};
 
 /// How long an operator's fence may wait for its commit.
 const REQUEST_SPAN: Duration = Duration::from_millis(5000);
@@ -51,9 +53,10 @@ impl Engine {
     /// Tells every open session the whole view again, now and then and after anything found its queue full: an event is
     /// said once, and a pipe that was full then must not hide a death for ever.
     fn tell_again(&mut self, now: Instant) {
-        if now >= self.view_at || self.outbox.dropped != self.dropped_then {
+        let dropped = self.outbox.dropped(Class::Sessions);
+        if now >= self.view_at || dropped != self.dropped_then {
             self.view_at = now + Self::span(VIEW_AGAIN_MS);
-            self.dropped_then = self.outbox.dropped;
+            self.dropped_then = dropped;
             let mut roads = [None; SESSIONS_MAX];
             for (place, road) in roads.iter_mut().zip(self.sessions.open_roads()) {
                 *place = Some(road);
@@ -131,31 +134,59 @@ impl Engine {
         }
     }
 
-    fn refuse(&mut self, road: Road, refusal: Refusal) {
+    pub(super) fn refuse(&mut self, now: Instant, road: Road, refusal: Refusal) {
         self.count(Counter::SessionsRefused);
-        self.outbox.say(road, Word::Error { refusal });
+        self.say_error(now, road, refusal);
+    }
+
+    /// Tells a session what is wrong, but not more often than a sound one needs.
+    pub(super) fn say_error(&mut self, now: Instant, road: Road, refusal: Refusal) {
+        if self.sessions.admits(now, road, Demand::Refusal) {
+            self.outbox.say(road, Word::Error { refusal });
+        } else {
+            self.count(Counter::RefusalsThrottled);
+        }
+    }
+
+    /// This was too much: nothing of it is accepted.
+    fn turn_away(&mut self, road: Road, demand: Demand) {
+        let counter = match demand {
+            Demand::Session => return self.count(Counter::HellosThrottled),
+            Demand::Query => Counter::QueriesThrottled,
+            Demand::Operator => Counter::OperatorsThrottled,
+            Demand::Message => Counter::MessagesThrottled,
+            Demand::Refusal => Counter::RefusalsThrottled,
+        };
+        self.count(counter);
+        self.outbox.say(road, Word::Busy);
     }
 
     fn on_word(&mut self, now: Instant, road: Road, received: Received) {
         let Some(message) = received.message else { return self.count(Counter::FramesUnsound) };
+        if let Some(demand) = Demand::of(&message)
+            && !self.sessions.admits(now, road, demand)
+        {
+            return self.turn_away(road, demand);
+        }
         match message {
-            Word::Hello { node, incarnation, nonce } => return self.on_hello(road, node, incarnation, nonce),
+            Word::Hello { node, incarnation, nonce } => return self.on_hello(now, road, node, incarnation, nonce),
             // Queries need no session: they change nothing, and an operator has none.
             Word::Status { section, first } => {
                 return self.outbox.say(road, Word::StatusPart { section, first, count: 0, total: 0 });
             }
+            Word::Mail(Mail::Address { node }) => return self.on_address(now, road, node),
             Word::Fence { target } if matches!(road, Road::Vsock(_)) => return self.on_fence(now, road, target),
-            Word::Fence { .. } => return self.refuse(road, Refusal::BadRequest),
+            Word::Fence { .. } => return self.refuse(now, road, Refusal::BadRequest),
             _ => {}
         }
         let session = self.sessions.get(road);
         if session.id == 0 || received.session != session.id {
             self.count(Counter::FramesStale);
-            return self.outbox.say(road, Word::Error { refusal: Refusal::NoSession });
+            return self.say_error(now, road, Refusal::NoSession);
         }
         let (node, incarnation) = (session.node, session.incarnation);
         if self.is_condemned(node, incarnation) {
-            return self.refuse(road, Refusal::Condemned);
+            return self.refuse(now, road, Refusal::Condemned);
         }
         match (message, road) {
             (Word::Beat { stamp }, _) => self.on_beat(now, road, node, incarnation, stamp),
@@ -170,17 +201,17 @@ impl Engine {
         }
     }
 
-    fn on_hello(&mut self, road: Road, node: NodeId, incarnation: Incarnation, nonce: u64) {
+    fn on_hello(&mut self, now: Instant, road: Road, node: NodeId, incarnation: Incarnation, nonce: u64) {
         let speaks_for = self.sessions.get(road).node;
         if node != speaks_for || (node.is_some() && incarnation == 0) {
             log::warn!("a session of {speaks_for} claims to be {node}; refused");
-            return self.refuse(road, Refusal::WrongNode);
+            return self.refuse(now, road, Refusal::WrongNode);
         }
         if self.admitted_at.is_none() {
-            return self.outbox.say(road, Word::Error { refusal: Refusal::NotAdmitted });
+            return self.say_error(now, road, Refusal::NotAdmitted);
         }
         if node.is_some() && self.is_condemned(node, incarnation) {
-            return self.refuse(road, Refusal::Condemned);
+            return self.refuse(now, road, Refusal::Condemned);
         }
         let [a, b, c, d, ..] = self.entropy.next().to_le_bytes();
         let id = u32::from_le_bytes([a, b, c, d]).max(1);
@@ -288,7 +319,7 @@ impl Engine {
             {
                 self.view().host(host).incarnation
             }
-            _ => return self.outbox.say(road, Word::Error { refusal: Refusal::BadRequest }),
+            _ => return self.say_error(now, road, Refusal::BadRequest),
         };
         if self.requests.len() >= REQUESTS_MAX {
             return self.outbox.say(road, Word::Busy);

@@ -3,6 +3,7 @@
 use super::Engine;
 use crate::id::{HostId, NodeId};
 use crate::limits::FRAME_PAYLOAD_MAX;
+use crate::outbox::Class;
 use crate::status::{Counter, HistoryEntry, HostEntry, NodeEntry, Reason, Summary};
 use crate::time::Instant;
 use crate::wire::node::{Message, NodeState, Section, Target, ViewNode};
@@ -106,9 +107,10 @@ impl Engine {
             Section::Counters => {
                 let mut page = Page::new(payload, first, 8);
                 for (index, &value) in self.counters.iter().enumerate() {
-                    let value = match index {
-                        _ if index == Counter::OutputsDropped as usize => self.outbox.dropped,
-                        _ if index == Counter::BytesSkipped as usize => self.sessions.skipped(),
+                    let dropped = index.checked_sub(Counter::HeartbeatsDropped as usize);
+                    let value = match dropped.and_then(|class| Class::ALL.get(class)) {
+                        Some(&class) => self.outbox.dropped(class),
+                        None if index == Counter::BytesSkipped as usize => self.sessions.skipped(),
                         _ => value,
                     };
                     page.add(|place| place.copy_from_slice(&value.to_le_bytes()));

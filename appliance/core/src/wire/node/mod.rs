@@ -17,10 +17,12 @@
 //! ```
 
 mod field;
+mod mail;
 mod operator;
 mod refusal;
 mod view;
 
+pub use mail::{Address, Mail};
 pub use operator::{Section, Target};
 pub use refusal::{Gasp, Refusal};
 pub use view::{NodeEvent, NodeState, ViewNode};
@@ -46,6 +48,12 @@ mod kind {
     pub const STATUS_PART: u8 = 14;
     pub const FENCE: u8 = 15;
     pub const FENCE_REPLY: u8 = 16;
+    pub const SEND: u8 = 27;
+    pub const RECV: u8 = 28;
+    pub const ACK: u8 = 29;
+    pub const GONE: u8 = 30;
+    pub const ADDRESS: u8 = 31;
+    pub const ADDRESS_REPLY: u8 = 32;
 }
 
 /// One message of the node protocol. Payloads (VIEW, STATUS_PART) stay in the frame.
@@ -148,6 +156,8 @@ pub enum Message {
         /// The committed version.
         version: u64,
     },
+    /// From node to node, and where a node is.
+    Mail(Mail),
 }
 
 impl Message {
@@ -157,6 +167,9 @@ impl Message {
     /// Not a kind of this protocol, or a value that its field does not allow.
     pub fn parse(frame: &Frame<'_>) -> Result<Self> {
         let body = Fields(&frame.body);
+        if let Some(mail) = Mail::parse(frame.kind, &body)? {
+            return Ok(Self::Mail(mail));
+        }
         let node = NodeId::new(body.u8(field::NODE));
         let stamp = body.u64(field::STAMP);
         let lease_ms = body.u32(field::LEASE);
@@ -269,6 +282,7 @@ impl Message {
                 put(body, field::VERSION, version.to_le_bytes());
                 target.write(body, kind::FENCE_REPLY)
             }
+            Self::Mail(mail) => mail.emit_body(body),
         }
     }
 }
