@@ -16,6 +16,7 @@
 
 use crate::id::{Ballot, HostId, Incarnation};
 use crate::limits::{DRIFT_PER_MILLE, ID_SLOTS, LOCAL_NODES_MAX, SNAPSHOTS_MAX};
+use crate::rule::{Rule, Rules};
 use crate::time::{Duration, Instant};
 use crate::wire::message::Heartbeat;
 
@@ -218,6 +219,8 @@ impl Seen {
 /// The leader's end.
 #[derive(Debug)]
 pub struct Watch {
+    /// Which rules it obeys.
+    pub rules: Rules,
     seen: [Seen; ID_SLOTS],
     snapshots: Snapshots,
     /// When the leader takes its next own snapshot and looks for the silent.
@@ -226,7 +229,8 @@ pub struct Watch {
 
 impl Watch {
     /// Knows nothing; all zero.
-    pub const EMPTY: Self = Self { seen: [Seen::NONE; ID_SLOTS], snapshots: Snapshots::EMPTY, next_at: Instant::ZERO };
+    pub const EMPTY: Self =
+        Self { rules: Rules::ALL, seen: [Seen::NONE; ID_SLOTS], snapshots: Snapshots::EMPTY, next_at: Instant::ZERO };
 
     /// Begins to lead: nobody is silent yet, and what was echoed to an earlier lead of ours is void.
     pub fn begin(&mut self, now: Instant) {
@@ -267,7 +271,7 @@ impl Watch {
         }
         let news = seen.beat.locals != beat.locals || seen.beat.boot != beat.boot;
         seen.beat = *beat;
-        let echo = Instant::from_micros(beat.echo);
+        let echo = if self.rules.holds(Rule::A1) { Instant::from_micros(beat.echo) } else { now };
         if beat.echo != 0 && echo <= now {
             seen.echoed = seen.echoed.max(Some(echo));
         }

@@ -10,10 +10,18 @@
 pub enum Rule {
     A1,
     A2,
+    /// A3 (a): the newest state is the one with the greatest ballot and version.
     A3,
+    /// A3 (b): what was adopted is committed before any other act.
+    A3Commit,
+    /// A3 (c): an acceptor accepts only upwards.
+    A3Upwards,
     A4,
     A5,
+    /// B1: whom a proposal admits is not counted for it.
     B1,
+    /// B1: only who knows that it was admitted votes.
+    B1Vote,
     B2,
     C2,
     C3,

@@ -187,7 +187,7 @@ impl Acceptor {
         if self.memory && piece.slot == self.slot && piece.digest == self.encoded.digest {
             return Taken::Accepted;
         }
-        if self.memory && piece.slot <= self.slot {
+        if self.memory && piece.slot <= self.slot && self.rules.holds(Rule::A3Upwards) {
             return Taken::Nothing;
         }
         if !self.assembly.take(from, piece, bytes) || !self.decode() {
@@ -246,7 +246,8 @@ impl Acceptor {
     /// Accepts the state in `scratch` at this slot: a proposal that passed, or the leader's own.
     pub fn adopt(&mut self, slot: Slot) {
         assert!(slot.ballot >= self.promised, "an acceptor never accepts below its promise");
-        assert!(!self.memory || slot > self.slot, "an acceptor accepts only upwards");
+        let upwards = !self.memory || slot > self.slot || !self.rules.holds(Rule::A3Upwards);
+        assert!(upwards, "an acceptor accepts only upwards");
         self.forget_scratch();
         self.accepted.clone_from(&self.scratch);
         self.encoded.set(&self.accepted);
@@ -262,7 +263,8 @@ impl Acceptor {
 
     /// What was accepted is committed.
     pub fn commit(&mut self) {
-        assert!(self.slot.version >= self.committed.version, "committed states only move forward");
+        let forward = self.slot.version >= self.committed.version || !self.rules.holds(Rule::A3Upwards);
+        assert!(forward, "committed states only move forward");
         self.committed.clone_from(&self.accepted);
         self.committed_slot = self.slot;
     }

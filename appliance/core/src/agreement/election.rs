@@ -13,9 +13,11 @@
 use super::Voters;
 use crate::id::{Ballot, HostId, Incarnation};
 use crate::limits::ID_SLOTS;
+use crate::rule::{Rule, Rules};
 use crate::state::State;
 use crate::time::{Duration, Instant};
 use crate::wire::message::Slot;
+use core::cmp::Ordering;
 
 /// Where a candidate stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub enum Step {
 /// The candidate.
 #[derive(Debug)]
 pub struct Election {
+    /// Which rules it obeys.
+    pub rules: Rules,
     /// Where it stands.
     pub phase: Phase,
     /// Names the present question.
@@ -83,6 +87,7 @@ pub struct Election {
 impl Election {
     /// No candidate; all zero.
     pub const EMPTY: Self = Self {
+        rules: Rules::ALL,
         phase: Phase::Idle,
         number: 0,
         next_at: Instant::ZERO,
@@ -159,6 +164,12 @@ impl Election {
         (vote.ballot == self.ballot && vote.incarnation != 0).then_some(vote.incarnation)
     }
 
+    /// Which of two states is the newer one (SAFETY A3).
+    fn newer(&self, a: Slot, b: Slot) -> Ordering {
+        let by_version = || a.version.cmp(&b.version).then(b.ballot.cmp(&a.ballot));
+        if self.rules.holds(Rule::A3) { a.cmp(&b) } else { by_version() }
+    }
+
     /// Whether the votes suffice. `held`: the state that we could adopt, with its slot and digest.
     #[must_use]
     pub fn outcome(&self, now: Instant, promise: Duration, voters: &Voters, held: (Slot, u64, &State)) -> Step {
@@ -175,7 +186,8 @@ impl Election {
         if with_memory().count() < voters.quorum() {
             return Step::Wait;
         }
-        let Some((newest, _)) = with_memory().max_by_key(|(host, _)| of(*host).slot) else {
+        let newer = |a: &(HostId, Incarnation), b: &(HostId, Incarnation)| self.newer(of(a.0).slot, of(b.0).slot);
+        let Some((newest, _)) = with_memory().max_by(newer) else {
             return Step::Wait;
         };
         let (slot, digest, state) = held;
@@ -183,7 +195,8 @@ impl Election {
             return Step::Fetch(newest, of(newest).slot);
         }
         let named = |&(host, incarnation): &(HostId, Incarnation)| {
-            state.host(host).counts() && state.host(host).incarnation == incarnation
+            let is_named = state.host(host).counts() && state.host(host).incarnation == incarnation;
+            is_named || !self.rules.holds(Rule::A4)
         };
         if with_memory().filter(named).count() >= voters.quorum() { Step::Won(false) } else { Step::Wait }
     }

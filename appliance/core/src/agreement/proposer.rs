@@ -7,12 +7,15 @@
 use super::Voters;
 use crate::id::{Ballot, HostId, Incarnation};
 use crate::limits::ID_SLOTS;
+use crate::rule::{Rule, Rules};
 use crate::state::State;
 use crate::time::Instant;
 
 /// The proposer.
 #[derive(Debug)]
 pub struct Proposer {
+    /// Which rules it obeys.
+    pub rules: Rules,
     /// Under which ballot it leads; none: it does not.
     pub ballot: Ballot,
     /// Whether a state was committed under that ballot: before, it may act on nothing (SAFETY A3).
@@ -32,6 +35,7 @@ pub struct Proposer {
 impl Proposer {
     /// Leads nothing; all zero.
     pub const EMPTY: Self = Self {
+        rules: Rules::ALL,
         ballot: Ballot::NONE,
         established: false,
         in_flight: false,
@@ -83,9 +87,9 @@ impl Proposer {
 
     /// Whether this host accepted as the incarnation that the proposal names.
     #[must_use]
-    pub const fn has(&self, host: HostId, proposal: &State) -> bool {
-        let row = proposal.host(host);
-        row.incarnation != 0 && self.acks[host.index()] == row.incarnation
+    pub fn has(&self, host: HostId, proposal: &State) -> bool {
+        let (row, ack) = (proposal.host(host), self.acks[host.index()]);
+        row.incarnation != 0 && (ack == row.incarnation || ack != 0 && !self.rules.holds(Rule::A4))
     }
 
     /// Whether a quorum accepted.
@@ -96,7 +100,8 @@ impl Proposer {
             let incarnation = proposal.host(host).incarnation;
             let admitted_here =
                 committed.host(host).incarnation != incarnation && self.electors[host.index()] != incarnation;
-            self.has(host, proposal) && proposal.host(host).counts() && (first || !admitted_here)
+            let counts = first || !admitted_here || !self.rules.holds(Rule::B1);
+            self.has(host, proposal) && proposal.host(host).counts() && counts
         });
         self.in_flight && counted.count() >= voters.quorum()
     }

@@ -7,6 +7,7 @@ use crate::fencing::harness::Scene;
 use crate::heartbeat::leader_lease;
 use crate::id::{Cluster, HostId, Incarnation};
 use crate::limits::RESEND_MS;
+use crate::rule::Rule;
 use crate::state::State;
 use crate::status::{HostState, Reason};
 use crate::time::Instant;
@@ -105,7 +106,8 @@ impl Engine {
     }
 
     fn consider_commit(&mut self, now: Instant) {
-        if !self.proposer.is_committed(&self.voters, &self.acceptor.accepted, &self.acceptor.committed) {
+        let early = !self.proposer.established && !self.rules.holds(Rule::A3Commit);
+        if !early && !self.proposer.is_committed(&self.voters, &self.acceptor.accepted, &self.acceptor.committed) {
             return;
         }
         self.proposer.in_flight = false;
@@ -245,10 +247,11 @@ impl Engine {
     }
 
     fn fence(&mut self, now: Instant) {
-        if !self.proposer.established {
+        let early = !self.rules.holds(Rule::A2);
+        if !self.proposer.established && !early {
             return;
         }
-        if now < self.harness_timer {
+        if now < self.harness_timer && !early {
             return self.due(self.harness_timer);
         }
         let scene = Scene {
@@ -256,7 +259,7 @@ impl Engine {
             me: self.me,
             ballot: self.proposer.ballot,
             config: self.config(),
-            view: &self.acceptor.committed,
+            view: if early { &self.acceptor.accepted } else { &self.acceptor.committed },
             watch: &self.watch,
         };
         self.harness_timer = self.harness.poll(&scene, &mut self.outbox);

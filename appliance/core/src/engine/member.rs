@@ -6,6 +6,7 @@ use crate::agreement::election::{Phase, Step};
 use crate::heartbeat::Snapshot;
 use crate::id::{Ballot, HostId, Incarnation};
 use crate::limits::{LOCAL_NODES_MAX, RESEND_MS, URGENT_MS};
+use crate::rule::Rule;
 use crate::status::{Counter, HostState};
 use crate::time::{Duration, Instant};
 use crate::wire::guard;
@@ -113,7 +114,8 @@ impl Engine {
     /// that view may never be committed, and must not outvote one that was (SAFETY B1). The founding view needs all votes.
     fn is_elector(&self, now: Instant) -> bool {
         let founding = self.acceptor.accepted.is_founding();
-        self.acceptor.memory && (self.admitted_at.is_some() || founding) && now >= self.vote_from
+        let admitted = self.admitted_at.is_some() || founding || !self.rules.holds(Rule::B1Vote);
+        self.acceptor.memory && admitted && now >= self.vote_from
     }
 
     pub(super) fn stand(&mut self, now: Instant, first_boot: bool) {
@@ -329,6 +331,7 @@ impl Engine {
             let _raised = self.acceptor.promise(ballot);
         }
         self.learn(now, committed);
+        let snapshot = if self.rules.holds(Rule::C3) { snapshot } else { self.snapshot() };
         if self.admitted_at.is_some() && !self.condemned {
             self.renew(&snapshot);
         }

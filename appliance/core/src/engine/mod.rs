@@ -203,6 +203,9 @@ impl Engine {
         self.entropy.key(boot.entropy);
         self.peers.start(config, boot.host, boot.incarnation);
         self.acceptor.start(boot.host, boot.incarnation, self.rules);
+        self.election.rules = self.rules;
+        self.proposer.rules = self.rules;
+        self.watch.rules = self.rules;
         self.local.start(config, boot.host);
         self.sessions.start(&config.local_nodes(boot.host));
         self.vote_from = now + self.promise();

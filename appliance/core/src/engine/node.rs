@@ -9,6 +9,7 @@ use crate::io::Road;
 use crate::limits::{RESEND_MS, SESSIONS_MAX, VIEW_AGAIN_MS};
 use crate::local::News;
 use crate::outbox::Class;
+use crate::rule::Rule;
 use crate::sessions::Received;
 use crate::status::{Counter, HistoryEntry, HostState};
 use crate::throttle::Demand;
@@ -88,6 +89,10 @@ impl Engine {
                     self.urgent |= self.local.boot != boot;
                     if self.local.take_stamp(now, boot, clock, gap) {
                         self.on_stopped(now);
+                    }
+                    if !self.rules.holds(Rule::C2) {
+                        let snapshot = self.snapshot();
+                        self.renew(&snapshot);
                     }
                 }
                 guard::Message::Run(report) => {
