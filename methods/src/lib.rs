@@ -75,6 +75,21 @@ impl Outcome {
             Action::Status => self.power.is_some() && matches!(self.verdict, Verdict::Unknown),
         }
     }
+
+    /// What the engine is answered: of a look also what was seen, which proves nothing by itself.
+    #[must_use]
+    pub const fn answer(&self, action: Action) -> Verdict {
+        match (action, self.power) {
+            (Action::Status, Some(on)) if self.did(action) => {
+                if on {
+                    Verdict::SeenOn
+                } else {
+                    Verdict::SeenOff
+                }
+            }
+            _ => self.verdict,
+        }
+    }
 }
 
 /// One attempt of one method. Times are arguments; whoever drives it calls `poll_transmit` until it returns `None`,
@@ -232,6 +247,8 @@ mod tests {
         assert!(read.did(Action::Status));
         assert!(!read.did(Action::Off));
         assert!(!read.did(Action::On));
+        assert_eq!(read.answer(Action::Status), Verdict::SeenOff);
+        assert_eq!(read.answer(Action::Off), Verdict::Unknown);
     }
 
     #[test]

@@ -265,6 +265,9 @@ pub fn scaled(timing: Timing, factor: u32) -> Timing {
         stamp_ms: by(timing.stamp_ms),
         stamp_gap_max_ms: by(timing.stamp_gap_max_ms),
         order_ms: by(timing.order_ms),
+        brake_ms: by(timing.brake_ms),
+        drill_ms: by(timing.drill_ms),
+        fence_at_once_max: timing.fence_at_once_max,
     }
 }
 
@@ -285,6 +288,9 @@ fn timing_json(timing: &Timing) -> Value {
         "stamp_ms": timing.stamp_ms,
         "stamp_gap_max_ms": timing.stamp_gap_max_ms,
         "order_ms": timing.order_ms,
+        "brake_ms": timing.brake_ms,
+        "drill_ms": timing.drill_ms,
+        "fence_at_once_max": timing.fence_at_once_max,
     })
 }
 

@@ -10,6 +10,8 @@ use crate::fencing::Class;
 use crate::fencing::harness::Harness;
 use crate::heartbeat::Watch;
 use crate::id::{BootId, HostId, NodeId, Run};
+use crate::limits::LEVEL_DEVICES_MAX;
+use crate::rule::{Rule, Rules};
 use crate::state::{Evidence, NodeRow, State};
 use crate::status::{HostState, Reason};
 use crate::time::{Duration, Instant};
@@ -29,6 +31,8 @@ pub struct Facts<'a> {
     pub watch: &'a Watch,
     /// Proofs.
     pub harness: &'a Harness,
+    /// Which rules hold.
+    pub rules: Rules,
 }
 
 /// Changes `next`, which starts as the committed view with its version already raised. Whether anything changed.
@@ -61,15 +65,20 @@ pub fn condemn(config: &Config, next: &mut State, target: Target, reason: Reason
         Target::Host(host) => {
             let due = next.host(host).state == HostState::Member && can_fence(config, host);
             if due {
-                next.condemn(target, reason, version);
-                // A device that covers the host covers its nodes: they are condemned by name with it (SAFETY F3).
-                for node in config.nodes.iter().map(|node| NodeId::new(node.id)) {
-                    if next.node(node).host == host && next.node(node).state == NodeState::Up {
-                        next.condemn(Target::Node(node), Reason::Covered, version);
-                    }
-                }
+                condemn_all(config, next, host, reason);
             }
             due
+        }
+    }
+}
+
+/// A device that covers the host covers its nodes: they are condemned by name with it (SAFETY F3).
+fn condemn_all(config: &Config, next: &mut State, host: HostId, reason: Reason) {
+    let version = next.version;
+    next.condemn(Target::Host(host), reason, version);
+    for node in config.nodes.iter().map(|node| NodeId::new(node.id)) {
+        if next.node(node).host == host && next.node(node).state == NodeState::Up {
+            next.condemn(Target::Node(node), Reason::Covered, version);
         }
     }
 }
@@ -119,10 +128,36 @@ fn decide_host(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
             let version = next.version;
             next.confirm(Target::Host(host), Reason::HostRebooted, &evidence, version);
         }
+        HostState::Condemned if facts.harness.wants_wide(host, row.incarnation) => return widen(facts, next, host),
         HostState::Down if !row.turned_on && facts.harness.was_turned_on(host) => next.turn_on(host),
         _ => return false,
     }
     true
+}
+
+/// Nothing that covers this host alone could prove it: all that one of its devices covers is condemned by name, so that the
+/// device may be used (SAFETY F3). Never the leader's own host, nor so many that no quorum would be left.
+fn widen(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
+    let Some(entry) = facts.config.host(host) else { return false };
+    let is_open = |view: &State, host: HostId| matches!(view.host(host).state, HostState::Condemned | HostState::Down);
+    for (_, device) in entry.levels.iter().flatten().filter_map(|name| facts.config.device(name)) {
+        let others = || device.covers.iter().map(|&host| HostId::new(host)).filter(|&other| !is_open(next, other));
+        let stays = |host: &&crate::config::Host| {
+            let id = HostId::new(host.id);
+            host.vote && next.host(id).state == HostState::Member && others().all(|other| other != id)
+        };
+        let quorum = facts.config.votes() / 2 + 1;
+        let may = others().all(|other| other != facts.me && can_fence(facts.config, other));
+        if others().next().is_some() && may && facts.config.hosts.iter().filter(stays).count() >= quorum {
+            let mut found: heapless::Vec<HostId, LEVEL_DEVICES_MAX> = heapless::Vec::new();
+            found.extend(others());
+            for other in found {
+                condemn_all(facts.config, next, other, Reason::Covered);
+            }
+            return true;
+        }
+    }
+    false
 }
 
 /// Closes a condemned host's record, and those of its nodes, once there is proof.
@@ -166,7 +201,7 @@ fn decide_node(facts: &Facts<'_>, next: &mut State, node: NodeId, home: HostId) 
     // members, is for the admitted one.
     let admitted = next.host(host).incarnation == seen.incarnation;
     if row.may_write() {
-        if let Some((reason, class)) = evidence(&row, local, boot, admitted) {
+        if let Some((reason, class)) = evidence(facts.rules, &row, local, boot, admitted) {
             let version = next.version;
             next.confirm(Target::Node(node), reason, &Evidence::by_itself(class), version);
             // What came after may be a member at once: the order within one view is fixed.
@@ -181,9 +216,12 @@ fn decide_node(facts: &Facts<'_>, next: &mut State, node: NodeId, home: HostId) 
 }
 
 /// What the guard and the channel prove by themselves about the incarnation in the view.
-fn evidence(row: &NodeRow, local: &LocalNode, boot: BootId, admitted: bool) -> Option<(Reason, Class)> {
+fn evidence(rules: Rules, row: &NodeRow, local: &LocalNode, boot: BootId, admitted: bool) -> Option<(Reason, Class)> {
     if boot == 0 {
         return None;
+    }
+    if !rules.holds(Rule::E2) && local.gone_through != 0 && local.disks_qualify {
+        return Some((Reason::VmGone, Class::VmGone));
     }
     if boot != row.run.boot {
         return Some((Reason::HostRebooted, Class::VmGone));

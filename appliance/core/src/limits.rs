@@ -135,6 +135,18 @@ pub const STALL_HEARTBEATS: u32 = 3;
 pub const RETRY_MS: u32 = 250;
 /// The longest pause between two attempts, ms.
 pub const RETRY_MAX_MS: u32 = 8000;
+/// How many accusations by silence may be unconfirmed at a time (SAFETY H1). A rack that loses its switch falls silent as a
+/// whole; three at a time still end a real loss soon, and leave a person the time to see what happens.
+pub const FENCE_AT_ONCE_MAX: u32 = 3;
+/// When the brake lets all go that still wait, ms, after a fresh round trip to a quorum: longer than a usual device needs.
+pub const BRAKE_MS: u32 = 15_000;
+/// How often each device is tried, ms: a device that broke is known within a minute, and 512 devices make 9 tries a second.
+pub const DRILL_MS: u32 = 60_000;
+/// How long after its lease's end a guard's SIGKILL has ended all I/O of a VM, ms, at most: what `lease-expired` rests on
+/// (SAFETY C4). A host whose kernel holds I/O longer must not be trusted with it.
+pub const GUARD_KILL_MS: u32 = 2000;
+/// Attempts at one device beyond the first, at most.
+pub const RETRIES_MAX: u8 = 5;
 /// How long one attempt at a local device (QMP, guard) may take, ms.
 pub const LOCAL_ATTEMPT_MS: u32 = 1000;
 /// How long one attempt at a remote device may take unless the device says otherwise, ms.

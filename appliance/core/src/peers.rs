@@ -277,6 +277,9 @@ mod tests {
                 management: None,
                 cid: 0,
                 levels: heapless::Vec::new(),
+                race: false,
+                trust_lease: false,
+                disabled: false,
             };
             assert!(config.hosts.push(host).is_ok());
         }

@@ -461,6 +461,7 @@ counters! {
     ViewsCommitted: "views committed",
     Stalls: "own stalls noticed",
     BytesSkipped: "bytes of sessions dropped: no frame checked there",
+    OrdersTwice: "orders taken while the same was under way for another leader",
     GuardFramesUnsound: "guard frames dropped: not sound",
     HellosThrottled: "sessions dropped: asked for too often",
     QueriesThrottled: "busy: queries",

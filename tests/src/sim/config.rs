@@ -61,3 +61,42 @@ pub fn json(hosts: u8, votes: u8) -> String {
     let secret = "5a".repeat(32);
     format!(r#"{{"name":"sim","epoch":1,"secret":"{secret}","hosts":[{h}],"nodes":[{n}],"devices":[{d}]}}"#)
 }
+
+/// Read by the real parser, held to the real rules, and kept.
+///
+/// # Panics
+/// If the real rules refuse it.
+#[must_use]
+pub fn read(json: &str) -> &'static Config {
+    let config = Box::leak(Box::new(Config::new()));
+    if let Err(error) = parse::parse(json.as_bytes(), config) {
+        panic!("{error}");
+    }
+    if let Err(broken) = check::check(config) {
+        panic!("{broken}");
+    }
+    config
+}
+
+/// A cluster where each host has a BMC and, as its second level, two outlets; with further changes in the text.
+///
+/// # Panics
+/// If the real rules refuse it.
+#[must_use]
+pub fn cluster_with_outlets(hosts: u8, change: impl Fn(String) -> String) -> &'static Config {
+    let mut text = json(hosts, hosts);
+    let mut outlets = String::new();
+    for id in 1..=hosts {
+        text = text.replace(&format!(r#"[["bmc{id}"]]"#), &format!(r#"[["bmc{id}"],["pdu{id}a","pdu{id}b"]]"#));
+        for feed in ["a", "b"] {
+            let _ = write!(
+                outlets,
+                r#",{{"name":"pdu{id}{feed}","covers":[{id}],"timeout_ms":3000,
+                "method":{{"ipmi":{{"address":"10.3.0.253","user":"u","password":"p"}}}}}}"#
+            );
+        }
+    }
+    let end = text.rfind("]}").unwrap_or(text.len());
+    text.insert_str(end, &outlets);
+    read(&change(text))
+}

@@ -11,15 +11,17 @@ mod faults;
 mod guest;
 mod host;
 mod journal;
+mod pdu;
 pub mod story;
 
 pub use guest::{Guest, Mood};
 pub use host::{Host, Power};
+pub use pdu::Outlet;
 
 use check::Truth;
 use palisade_core::config::Config;
 use palisade_core::engine::Boot;
-use palisade_core::fencing::{Class, Verdict};
+use palisade_core::fencing::Verdict;
 use palisade_core::id::{HostId, NodeId};
 use palisade_core::io::{Input, MonitorEvent, Output, Request, Road};
 use std::cmp::Reverse;
@@ -75,8 +77,9 @@ enum Event {
     ToGuard { host: u8, boot: u64, bytes: Vec<u8> },
     FromNode { node: u8, life: u32, bytes: Vec<u8> },
     ToNode { node: u8, bytes: Vec<u8> },
-    DeviceDone { host: u8, life: u32, job: u32, confirmed: Option<u8>, failed: bool },
+    DeviceDone { host: u8, life: u32, job: u32, verdict: Verdict },
     BmcActs { host: u8, on: bool },
+    OutletActs { device: u16, on: bool },
     BootAppliance { host: u8, boot: u64 },
     GuardTick { host: u8, boot: u64 },
     NodeTick { node: u8, run: u32 },
@@ -100,6 +103,8 @@ pub struct World {
     pub paths: BTreeMap<(u8, u8, u8), Path>,
     /// By host number.
     pub bmcs: BTreeMap<u8, Bmc>,
+    /// By the place of their device in the configuration.
+    pub outlets: BTreeMap<u16, Outlet>,
     /// What is true, and what was claimed.
     pub truth: Truth,
     /// No appliance boots while another one that runs is not admitted: at most one at a time is without memory.
@@ -129,10 +134,26 @@ impl World {
                 }
             }
         }
+        let outlets = pdu::outlets(config);
         journal::install(trace != Trace::Off);
         let (queue, notes, truth) = (BinaryHeap::new(), VecDeque::new(), Truth::default());
         let (now, serial, one_without_memory) = (0, 0, false);
-        Self { now, seed, config, queue, serial, hosts, guests, paths, bmcs, truth, one_without_memory, notes, trace }
+        Self {
+            now,
+            seed,
+            config,
+            queue,
+            serial,
+            hosts,
+            guests,
+            paths,
+            bmcs,
+            outlets,
+            truth,
+            one_without_memory,
+            notes,
+            trace,
+        }
     }
 
     /// The next number of the seed's sequence.
@@ -242,12 +263,7 @@ impl World {
                 }
                 self.after_guest(node);
             }
-            Event::DeviceDone { host, life, job, confirmed, failed } => {
-                let verdict = match confirmed.and_then(Class::from_wire) {
-                    Some(class) => Verdict::Confirmed(class),
-                    None if failed => Verdict::Failed,
-                    None => Verdict::Unknown,
-                };
+            Event::DeviceDone { host, life, job, verdict } => {
                 if self.hosts[&host].life == life {
                     self.feed(host, Input::Device { job, verdict });
                 }
@@ -259,6 +275,7 @@ impl World {
                     self.power_off(host);
                 }
             }
+            Event::OutletActs { device, on } => self.outlet_acts(device, on),
             Event::BootAppliance { host, boot } => self.boot_appliance(host, boot),
             Event::GuardTick { host, boot } => self.guard_tick(host, boot),
             Event::NodeTick { node, run } => self.node_tick(node, run),

@@ -221,7 +221,18 @@ mod tests {
         let mut config = Box::new(crate::config::Config::new());
         for id in 1..=3 {
             let (name, links, levels) = (crate::config::Name::new(), heapless::Vec::new(), heapless::Vec::new());
-            let entry = crate::config::Host { id, name, vote: true, links, management: None, cid: 0, levels };
+            let entry = crate::config::Host {
+                id,
+                name,
+                vote: true,
+                links,
+                management: None,
+                cid: 0,
+                levels,
+                race: false,
+                trust_lease: false,
+                disabled: false,
+            };
             assert!(config.hosts.push(entry).is_ok());
         }
         let mut voters = Voters::EMPTY;

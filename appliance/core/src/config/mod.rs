@@ -83,6 +83,12 @@ pub struct Timing {
     pub stamp_gap_max_ms: u32,
     /// Validity of an order.
     pub order_ms: u32,
+    /// When the brake lets all go that wait.
+    pub brake_ms: u32,
+    /// How often each device is tried.
+    pub drill_ms: u32,
+    /// Not a time: how many accusations by silence may be unconfirmed at a time.
+    pub fence_at_once_max: u32,
 }
 
 impl Timing {
@@ -103,6 +109,9 @@ impl Timing {
         stamp_ms: 0,
         stamp_gap_max_ms: 0,
         order_ms: 0,
+        brake_ms: 0,
+        drill_ms: 0,
+        fence_at_once_max: 0,
     };
 
     /// The defaults of `limits`.
@@ -122,6 +131,9 @@ impl Timing {
         stamp_ms: limits::STAMP_MS,
         stamp_gap_max_ms: limits::STAMP_GAP_MAX_MS,
         order_ms: limits::ORDER_MS,
+        brake_ms: limits::BRAKE_MS,
+        drill_ms: limits::DRILL_MS,
+        fence_at_once_max: limits::FENCE_AT_ONCE_MAX,
     };
 }
 
@@ -153,6 +165,15 @@ pub struct Host {
     /// How the host is fenced: configured devices only.
     #[serde(default)]
     pub levels: Levels,
+    /// All its levels start at once, and the first proof counts.
+    #[serde(default)]
+    pub race: bool,
+    /// That its guard's lease ran out is a proof (SAFETY C4).
+    #[serde(default)]
+    pub trust_lease: bool,
+    /// It is never accused nor ordered off, a cold start included (SAFETY H3).
+    #[serde(default)]
+    pub disabled: bool,
 }
 
 /// One end of a cluster link. Peers take the MAC address from here and never ask by ARP.
@@ -199,6 +220,12 @@ pub struct Node {
     /// Whether the appliance has the guard start it.
     #[serde(default = "yes")]
     pub start: bool,
+    /// All its levels start at once, and the first proof counts.
+    #[serde(default)]
+    pub race: bool,
+    /// It is never started, accused nor ended, a cold start included (SAFETY H3).
+    #[serde(default)]
+    pub disabled: bool,
 }
 
 /// One configured fencing device.
@@ -218,8 +245,25 @@ pub struct Device {
     /// Wait that long before an attempt.
     #[serde(default)]
     pub delay_ms: u32,
+    /// So many more attempts, by another executor where there is one, before its level counts as failed.
+    #[serde(default)]
+    pub retries: u8,
+    /// What it proves when it reads off.
+    #[serde(default)]
+    pub class: Proof,
     /// The protocol and its parameters.
     pub method: Method,
+}
+
+/// What a configured device proves.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Proof {
+    /// What it switches has no power.
+    #[default]
+    PowerOff,
+    /// What it switches has no way to the storage; the machine may run on.
+    StorageCut,
 }
 
 /// A fencing method and its parameters.

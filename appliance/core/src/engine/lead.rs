@@ -219,7 +219,14 @@ impl Engine {
         if !self.proposer.established || self.proposer.in_flight {
             return;
         }
-        let facts = Facts { now, me: self.me, config: self.config(), watch: &self.watch, harness: &self.harness };
+        let facts = Facts {
+            now,
+            me: self.me,
+            config: self.config(),
+            watch: &self.watch,
+            harness: &self.harness,
+            rules: self.rules,
+        };
         if change(&facts, self.acceptor.next()) {
             let slot = Slot { ballot: self.proposer.ballot, version: self.acceptor.scratch.version };
             self.acceptor.adopt(slot);
@@ -271,7 +278,7 @@ impl Engine {
         // A start may have waited for this attempt to end (SAFETY F2).
         self.node_timer = now;
         if let Some((ballot, attempt)) = self.executor.answered(job, verdict) {
-            self.outbox.send(ballot.host, Message::OrderAnswer { ballot, attempt, verdict });
+            self.outbox.send(ballot.host, Message::OrderAnswer { ballot, attempt, verdict, tried: true });
         }
     }
 

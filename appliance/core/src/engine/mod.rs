@@ -19,6 +19,7 @@ use crate::agreement::proposer::Proposer;
 use crate::config::{Config, Timing};
 use crate::courier::Courier;
 use crate::entropy::Entropy;
+use crate::fencing::attempt::Answer;
 use crate::fencing::executor::Executor;
 use crate::fencing::harness::Harness;
 use crate::heartbeat::{Follower, Watch};
@@ -300,10 +301,10 @@ impl Engine {
             Message::Accept { slot, digest } => self.on_accept(now, from, incarnation, slot, digest),
             Message::Commit { slot } => self.on_commit(now, from, slot),
             Message::Order(ref order) => self.on_order(now, from, order),
-            Message::OrderAnswer { ballot, attempt, verdict } => {
+            Message::OrderAnswer { ballot, attempt, verdict, tried } => {
                 if ballot == self.proposer.ballot && self.proposer.leads() {
-                    let config = self.config();
-                    self.dirty |= self.harness.answered(now, config, attempt, from, verdict);
+                    let answer = Answer { attempt, from, verdict, tried };
+                    self.dirty |= self.harness.answered(now, self.config(), self.rules, &answer);
                     self.harness_timer = now;
                 }
             }

@@ -383,19 +383,24 @@ impl Engine {
         let about_us = order.target == Target::Host(self.me);
         let sent = if own { Some(now) } else { self.follower.sent(order.answers) };
         let lives = order.ballot == ballot && order.ballot >= self.acceptor.promised && order.ballot.host == from;
-        if !lives || about_us || self.condemned || !self.holds_membership(now) {
+        let strict = self.rules.holds(Rule::F1);
+        if about_us || strict && (!lives || self.condemned || !self.holds_membership(now)) {
             return self.count(Counter::OrdersRefused);
         }
-        let valid_until = sent.map_or(Instant::ZERO, |sent| sent + Self::span(self.timing.order_ms));
+        let from_sent = if strict { sent } else { Some(now) };
+        let valid_until = from_sent.map_or(Instant::ZERO, |sent| sent + Self::span(self.timing.order_ms));
         let config = self.config();
         let reply = self.executor.take(now, config, &self.local, order, valid_until, &mut self.outbox);
-        if let Reply::Now(verdict) = reply {
-            if verdict == Verdict::Unknown {
+        let (verdict, tried) = match reply {
+            Reply::Now(verdict) => (verdict, true),
+            Reply::Declined => {
                 self.count(Counter::OrdersRefused);
+                (Verdict::Unknown, false)
             }
-            let answer = Message::OrderAnswer { ballot: order.ballot, attempt: order.attempt, verdict };
-            self.outbox.send(from, answer);
-        }
+            Reply::Later => return,
+        };
+        let answer = Message::OrderAnswer { ballot: order.ballot, attempt: order.attempt, verdict, tried };
+        self.outbox.send(from, answer);
     }
 }
 

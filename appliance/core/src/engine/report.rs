@@ -111,6 +111,7 @@ impl Engine {
                     let value = match dropped.and_then(|class| Class::ALL.get(class)) {
                         Some(&class) => self.outbox.dropped(class),
                         None if index == Counter::BytesSkipped as usize => self.sessions.skipped(),
+                        None if index == Counter::OrdersTwice as usize => self.executor.twice,
                         _ => value,
                     };
                     page.add(|place| place.copy_from_slice(&value.to_le_bytes()));

@@ -20,9 +20,22 @@ struct Job {
     ballot: Ballot,
     attempt: u32,
     node: NodeId,
+    /// What it does with which device to whom.
+    about: (u8, u16, NodeId),
     /// Names the job towards the driver; zero: the entry is free.
     number: u32,
     verdict: Option<Verdict>,
+}
+
+impl Job {
+    const NONE: Self = Self {
+        ballot: Ballot::NONE,
+        attempt: 0,
+        node: NodeId::NONE,
+        about: (0, 0, NodeId::NONE),
+        number: 0,
+        verdict: None,
+    };
 }
 
 /// All jobs of one appliance.
@@ -30,6 +43,8 @@ struct Job {
 pub struct Executor {
     jobs: [Job; JOBS_MAX],
     last: u32,
+    /// Orders that came while the same was under way for another leader.
+    pub twice: u64,
 }
 
 /// What to do about an order.
@@ -37,16 +52,15 @@ pub struct Executor {
 pub enum Reply {
     /// Answer this at once.
     Now(Verdict),
+    /// It cannot be tried here, or not in time: somebody else may.
+    Declined,
     /// The answer comes when the device has answered.
     Later,
 }
 
 impl Executor {
     /// No job; all zero.
-    pub const EMPTY: Self = Self {
-        jobs: [Job { ballot: Ballot::NONE, attempt: 0, node: NodeId::NONE, number: 0, verdict: None }; JOBS_MAX],
-        last: 0,
-    };
+    pub const EMPTY: Self = Self { jobs: [Job::NONE; JOBS_MAX], last: 0, twice: 0 };
 
     /// Takes an order that passed its checks; `valid_until` counts from the request that it answers.
     pub fn take(
@@ -63,7 +77,7 @@ impl Executor {
             return job.verdict.map_or(Reply::Later, Reply::Now);
         }
         if now >= valid_until {
-            return Reply::Now(Verdict::Unknown);
+            return Reply::Declined;
         }
         let node = match order.target {
             Target::Node(node) => node,
@@ -76,8 +90,13 @@ impl Executor {
         let Some((device, span)) = device(config, local, order, node) else {
             return Reply::Now(Verdict::Failed);
         };
+        let twice = |job: &&Job| job.verdict.is_none() && job.about == (order.action as u8, order.device, node);
+        if self.jobs.iter().filter(|job| job.number != 0).any(|job| twice(&job)) {
+            // Another leader ordered the same a moment ago: accepted, and counted (SAFETY F1).
+            self.twice += 1;
+        }
         let Some(job) = self.jobs.iter_mut().find(|job| job.number == 0 || job.verdict.is_some()) else {
-            return Reply::Now(Verdict::Unknown);
+            return Reply::Declined;
         };
         self.last = self.last.wrapping_add(1).max(1);
         let request = Request {
@@ -90,9 +109,10 @@ impl Executor {
             timeout: now + span,
         };
         if !outbox.request(request) {
-            return Reply::Now(Verdict::Unknown);
+            return Reply::Declined;
         }
-        *job = Job { ballot: order.ballot, attempt: order.attempt, node, number: self.last, verdict: None };
+        let about = (order.action as u8, order.device, node);
+        *job = Job { ballot: order.ballot, attempt: order.attempt, node, about, number: self.last, verdict: None };
         Reply::Later
     }
 

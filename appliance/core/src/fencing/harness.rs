@@ -3,25 +3,23 @@
 //! Owns the progress of each open record, for as long as it leads; the records themselves are committed state, so that the
 //! next leader carries them on. It orders only what is committed (SAFETY A2), one attempt an order (F1), own-host fences
 //! too (F6), and never withdraws (F4). `off` goes on for ever with a growing pause; `on` comes only after Confirmed is
-//! committed and every order of the record was answered or is over (F2).
-//!
-//! ```text
-//! level 0 --all its devices Confirmed--> proof
-//!    | Failed / Unknown
-//!    v
-//! level 1 ... last level --> pause, doubled --> level 0 again
-//! ```
+//! committed and every order of the record was answered or is over (F2). The walk through the levels is a `lane`: one for
+//! all, or one for each level where they race, and then the first proof ends the others (F3).
 
+use super::attempt::{Answer, TAG_BITS, tag, whose};
+use super::choose::{Choice, Named, choose, is_wide, longest_attempt};
+use super::lane::{Lane, Out, class_of, end, level_is_done, repeat};
 use super::{Action, Class, Verdict};
-use crate::config::{Config, DEVICE_GUARD, DEVICE_QMP, Device, Levels};
+use crate::config::{Config, Levels, Proof};
 use crate::heartbeat::Watch;
 use crate::id::{Ballot, HostId, Incarnation, NodeId, Run};
-use crate::limits::{ID_SLOTS, LOCAL_ATTEMPT_MS, RESEND_MS, RETRY_MAX_MS, RETRY_MS};
+use crate::limits::{HISTORY_MAX, ID_SLOTS, LEVEL_DEVICES_MAX, LEVELS_MAX, RESEND_MS};
 use crate::outbox::Outbox;
+use crate::rule::Rules;
 use crate::state::{Evidence, State};
 use crate::status::HostState;
 use crate::time::{Duration, Instant};
-use crate::wire::message::{LOCAL_GUARD, LOCAL_MONITOR, Message, Order};
+use crate::wire::message::Message;
 use crate::wire::node::{NodeState, Target};
 
 /// Failed rounds through all local levels before a node's host is to be fenced instead.
@@ -32,105 +30,70 @@ const ON_TRIES: u8 = 3;
 /// Between two of them: a host that was turned on takes its time to be heard.
 const ON_PAUSE: Duration = Duration::from_millis(60_000);
 
-/// One order that is out. All zero: none; an `Option` would put its mark into every image.
-#[derive(Clone, Copy, Debug)]
-struct Out {
-    /// Its number; zero: nothing is out.
-    attempt: u32,
-    version: u64,
-    answers: u32,
-    device: u16,
-    /// It turns on; otherwise off.
-    on: bool,
-    executor: HostId,
-    /// Until then it is sent again.
-    valid_until: Instant,
-    /// After that it is Unknown.
-    over_at: Instant,
-    resend_at: Instant,
-}
-
-impl Out {
-    const NONE: Self = Self {
-        attempt: 0,
-        version: 0,
-        answers: 0,
-        device: 0,
-        on: false,
-        executor: HostId::NONE,
-        valid_until: Instant::ZERO,
-        over_at: Instant::ZERO,
-        resend_at: Instant::ZERO,
-    };
-
-    const fn order(&self, ballot: Ballot, job: &Job<'_>) -> Order {
-        Order {
-            ballot,
-            version: self.version,
-            attempt: self.attempt,
-            answers: self.answers,
-            action: if self.on { Action::On } else { Action::Off },
-            device: self.device,
-            target: job.target,
-            run: job.run,
-        }
-    }
-}
+/// The places of devices in a topology.
+const PLACES: usize = LEVELS_MAX * LEVEL_DEVICES_MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     /// The incarnation whose record this is; zero: none.
     incarnation: Incarnation,
     decided_at: Instant,
-    level: u8,
-    device: u8,
-    /// All devices of a level that has several acted; now all are read again in one pass.
-    rereads: bool,
+    lanes: [Lane; LEVELS_MAX],
+    /// How many of them are used.
+    width: u8,
     attempts: u8,
-    rounds: u8,
-    next_at: Instant,
-    pause: Duration,
-    out: Out,
-    /// The class of the proof, and who brought it; zero: none yet.
+    /// Goes round among the executors.
+    turn: u8,
+    /// The class of the proof; zero: none yet.
     proof: u8,
+    /// Who brought it, and with which device.
     prover: HostId,
+    device: u16,
+    /// It came to a level that only another decision makes usable (SAFETY F3).
+    wants_wide: bool,
     /// The latest end of any order of this record: no `on` before.
     quiet_at: Instant,
-    /// How often the fenced host was turned on.
+    /// The latest end of any `on`: no proof by several devices before (SAFETY E6).
+    on_over: Instant,
+    /// Places of devices that were ordered off: those are turned on again.
+    touched: u16,
+    /// How often the fenced host was turned on, and where the present time stands.
     ons: u8,
+    on_place: u8,
 }
 
 impl Progress {
     const NONE: Self = Self {
         incarnation: 0,
         decided_at: Instant::ZERO,
-        level: 0,
-        device: 0,
-        rereads: false,
+        lanes: [Lane::NONE; LEVELS_MAX],
+        width: 0,
         attempts: 0,
-        rounds: 0,
-        next_at: Instant::ZERO,
-        pause: Duration::ZERO,
-        out: Out::NONE,
+        turn: 0,
         proof: 0,
         prover: HostId::NONE,
+        device: 0,
+        wants_wide: false,
         quiet_at: Instant::ZERO,
+        on_over: Instant::ZERO,
+        touched: 0,
         ons: 0,
+        on_place: 0,
     };
 
-    /// The level failed: the next one, or all over again after a pause.
-    fn next_level(&mut self, now: Instant, levels: usize) {
-        self.device = 0;
-        self.rereads = false;
-        self.level += 1;
-        if usize::from(self.level) >= levels {
-            self.level = 0;
-            self.rounds = self.rounds.saturating_add(1);
-            self.pause = (self.pause + self.pause)
-                .max(Duration::from_millis(u64::from(RETRY_MS)))
-                .min(Duration::from_millis(u64::from(RETRY_MAX_MS)));
-            self.next_at = now + self.pause;
+    /// A record of this incarnation begins; what is out for an earlier one stays out.
+    fn begin(&mut self, now: Instant, incarnation: Incarnation, width: u8) {
+        let (quiet_at, on_over) = (self.quiet_at, self.on_over);
+        *self = Self { incarnation, decided_at: now, width, quiet_at, on_over, ..Self::NONE };
+        for (level, lane) in (0u8..width).zip(&mut self.lanes) {
+            lane.level = level;
+            lane.next_at = now;
         }
+    }
+
+    /// Rounds that every lane has made.
+    fn rounds(&self) -> u8 {
+        self.lanes[..usize::from(self.width)].iter().map(|lane| lane.rounds).min().unwrap_or(ROUNDS_LOCAL)
     }
 }
 
@@ -156,7 +119,8 @@ pub struct Scene<'a> {
 pub struct Harness {
     nodes: [Progress; ID_SLOTS],
     hosts: [Progress; ID_SLOTS],
-    attempt: u32,
+    /// Counts the attempts.
+    serial: u32,
     /// When this lead began: orders of an earlier leader may be out until some time after.
     since: Instant,
 }
@@ -164,7 +128,7 @@ pub struct Harness {
 impl Harness {
     /// No record; all zero.
     pub const EMPTY: Self =
-        Self { nodes: [Progress::NONE; ID_SLOTS], hosts: [Progress::NONE; ID_SLOTS], attempt: 0, since: Instant::ZERO };
+        Self { nodes: [Progress::NONE; ID_SLOTS], hosts: [Progress::NONE; ID_SLOTS], serial: 0, since: Instant::ZERO };
 
     /// A lead begins: what was under way under an earlier one counts for nothing.
     pub fn begin(&mut self, now: Instant) {
@@ -204,8 +168,16 @@ impl Harness {
 
     /// Whether all that a node's own host can do about it was tried in vain.
     #[must_use]
-    pub const fn is_exhausted(&self, node: NodeId) -> bool {
-        self.nodes[node.index()].rounds >= ROUNDS_LOCAL
+    pub fn is_exhausted(&self, node: NodeId) -> bool {
+        let progress = &self.nodes[node.index()];
+        progress.incarnation != 0 && progress.rounds() >= ROUNDS_LOCAL
+    }
+
+    /// Whether everything that covers only this host was tried in vain, and a device that covers more is left (SAFETY F3).
+    #[must_use]
+    pub fn wants_wide(&self, host: HostId, incarnation: Incarnation) -> bool {
+        let progress = &self.hosts[host.index()];
+        progress.incarnation == incarnation && progress.wants_wide && progress.rounds() > 0
     }
 
     const fn progress(&self, target: Target) -> &Progress {
@@ -215,27 +187,28 @@ impl Harness {
         }
     }
 
+    fn slot(&mut self, target: Target) -> &mut Progress {
+        match target {
+            Target::Node(node) => &mut self.nodes[node.index()],
+            Target::Host(host) => &mut self.hosts[host.index()],
+        }
+    }
+
     /// Drives every open record on, and turns fenced hosts on again. When to look again.
     pub fn poll(&mut self, scene: &Scene<'_>, outbox: &mut Outbox) -> Instant {
         let mut next = Instant::FAR;
         for (node, row) in scene.view.nodes().filter(|(_, row)| row.state == NodeState::Condemned) {
             let local = scene.view.host(row.host).state == HostState::Member;
-            let levels = scene.config.node(node).map(|node| &node.levels);
+            let Some(entry) = scene.config.node(node).filter(|_| local) else { continue };
             let target = Target::Node(node);
-            if let Some(levels) = levels.filter(|_| local) {
-                let job = Job { target, incarnation: row.incarnation, run: row.run, host: row.host, levels };
-                next = next.min(self.drive(scene, &job, outbox));
-            }
+            let (levels, race) = (&entry.levels, entry.race);
+            let job = Job { target, incarnation: row.incarnation, run: row.run, host: row.host, levels, race };
+            next = next.min(self.drive(scene, &job, outbox));
         }
         for (host, row) in scene.view.hosts() {
             let Some(entry) = scene.config.host(host) else { continue };
-            let job = Job {
-                target: Target::Host(host),
-                incarnation: row.incarnation,
-                run: Run::NONE,
-                host,
-                levels: &entry.levels,
-            };
+            let (target, levels, race) = (Target::Host(host), &entry.levels, entry.race);
+            let job = Job { target, incarnation: row.incarnation, run: Run::NONE, host, levels, race };
             match row.state {
                 HostState::Condemned => next = next.min(self.drive(scene, &job, outbox)),
                 HostState::Down if row.class == Class::PowerOff as u8 && !row.turned_on => {
@@ -247,204 +220,226 @@ impl Harness {
         next
     }
 
-    fn slot(&mut self, target: Target) -> &mut Progress {
-        match target {
-            Target::Node(node) => &mut self.nodes[node.index()],
-            Target::Host(host) => &mut self.hosts[host.index()],
-        }
-    }
-
     fn drive(&mut self, scene: &Scene<'_>, job: &Job<'_>, outbox: &mut Outbox) -> Instant {
-        let now = scene.now;
+        let on_over = self.on_may_be_out(scene, job.host);
         let progress = self.slot(job.target);
         if progress.incarnation != job.incarnation {
-            *progress = Progress { incarnation: job.incarnation, decided_at: now, next_at: now, ..Progress::NONE };
+            let width = if job.race { job.levels.len().min(LEVELS_MAX) } else { job.levels.len().min(1) };
+            progress.begin(scene.now, job.incarnation, u8::try_from(width).unwrap_or(1));
+            progress.on_over = progress.on_over.max(on_over);
         }
-        if progress.proof != 0 || job.levels.is_empty() {
-            return Instant::FAR;
+        let mut next = Instant::FAR;
+        for lane in 0..usize::from(self.slot(job.target).width) {
+            if self.slot(job.target).proof != 0 {
+                return Instant::FAR;
+            }
+            next = next.min(self.drive_lane(scene, job, lane, outbox));
         }
-        if let Some(next) = repeat(progress, scene, job, outbox) {
-            return next;
-        }
-        if now < progress.next_at {
-            return progress.next_at;
-        }
-        self.order(scene, job, Action::Off, outbox)
+        next
     }
 
-    /// A Confirmed host is turned on again, until it is heard (SAFETY F2).
+    /// Until when an `on` of an earlier leader may act: it ordered one only if it had fenced this host by its power.
+    fn on_may_be_out(&self, scene: &Scene<'_>, host: HostId) -> Instant {
+        let history = scene.view.history();
+        let forgotten = history.len() >= HISTORY_MAX;
+        let mut records = scene.view.history().filter(|entry| !entry.node.is_some() && entry.host == host);
+        if forgotten || records.any(|entry| entry.class == Class::PowerOff as u8) {
+            return self.since + ms(scene.config.timing.order_ms) + longest_attempt(scene.config);
+        }
+        Instant::ZERO
+    }
+
+    fn drive_lane(&mut self, scene: &Scene<'_>, job: &Job<'_>, lane: usize, outbox: &mut Outbox) -> Instant {
+        let progress = self.slot(job.target);
+        let width = progress.width;
+        if let Some(next) = repeat(&mut progress.lanes[lane], lane, width, scene, job, outbox) {
+            return next;
+        }
+        let next_at = progress.lanes[lane].next_at;
+        if scene.now < next_at {
+            return next_at;
+        }
+        self.order(scene, job, lane, outbox)
+    }
+
+    /// Sends the next order of a lane.
+    fn order(&mut self, scene: &Scene<'_>, job: &Job<'_>, at: usize, outbox: &mut Outbox) -> Instant {
+        let now = scene.now;
+        let progress = self.slot(job.target);
+        let Lane { level, device, reads, .. } = progress.lanes[at];
+        let name = job.levels.get(usize::from(level)).and_then(|level| level.get(usize::from(device)));
+        let wide = name.is_some_and(|name| is_wide(scene, job, name));
+        progress.wants_wide |= wide;
+        let chosen = name.filter(|_| !wide).and_then(|name| choose(scene, job, name, progress.turn));
+        let width = progress.width;
+        let lane = &mut progress.lanes[at];
+        let Some(choice) = chosen else {
+            lane.next_level(now, end(job.levels, width, at, lane));
+            lane.next_at = lane.next_at.max(now + ms(RESEND_MS));
+            return lane.next_at;
+        };
+        let action = if reads { Action::Status } else { Action::Off };
+        if !reads {
+            progress.touched |= 1 << (usize::from(level) * LEVEL_DEVICES_MAX + usize::from(device));
+        }
+        self.send(scene, job, at, &choice, action, outbox)
+    }
+
+    fn send(
+        &mut self,
+        scene: &Scene<'_>,
+        job: &Job<'_>,
+        lane: usize,
+        choice: &Choice,
+        action: Action,
+        outbox: &mut Outbox,
+    ) -> Instant {
+        let now = scene.now;
+        self.serial = (self.serial + 1) % (1 << (u32::BITS - TAG_BITS));
+        self.serial = self.serial.max(1);
+        let attempt = self.serial << TAG_BITS | tag(job.target, lane);
+        let progress = self.slot(job.target);
+        let valid_until = now + ms(scene.config.timing.order_ms);
+        let seen = scene.watch.seen(choice.executor);
+        let out = Out {
+            attempt,
+            answers: seen.beat.number,
+            version: scene.view.version,
+            device: choice.device,
+            action: action as u8,
+            executor: choice.executor,
+            incarnation: seen.incarnation,
+            valid_until,
+            over_at: valid_until + choice.span,
+            resend_at: now + ms(RESEND_MS),
+        };
+        progress.turn = progress.turn.wrapping_add(1);
+        match action {
+            Action::Off => {
+                progress.attempts = progress.attempts.saturating_add(1);
+                progress.quiet_at = progress.quiet_at.max(out.over_at);
+            }
+            Action::On => progress.on_over = progress.on_over.max(out.over_at),
+            Action::Status => {}
+        }
+        progress.lanes[lane].out = out;
+        progress.lanes[lane].able = choice.able;
+        let Choice { device, executor, .. } = *choice;
+        log::info!("order {action:?} {} with {} by {executor}", job.target, Named(scene.config, device));
+        outbox.send(executor, Message::Order(out.order(scene.ballot, job.target, job.run)));
+        out.resend_at
+    }
+
+    /// A Confirmed host is turned on again, until it is heard: every device that was ordered off, or all if an earlier leader
+    /// ordered; those of the last level first, since the others may hang on their power (SAFETY F2).
     fn turn_on(&mut self, scene: &Scene<'_>, job: &Job<'_>, outbox: &mut Outbox) -> Instant {
         let now = scene.now;
         let since = self.since;
         let progress = self.slot(job.target);
         if progress.incarnation != job.incarnation {
             let quiet_at = since + ms(scene.config.timing.order_ms) + longest_attempt(scene.config);
-            *progress = Progress { incarnation: job.incarnation, next_at: quiet_at, quiet_at, ..Progress::NONE };
+            progress.begin(now, job.incarnation, 1);
+            progress.quiet_at = progress.quiet_at.max(quiet_at);
+            progress.lanes[0].next_at = progress.quiet_at;
         }
         if core::mem::take(&mut progress.proof) != 0 {
-            progress.level = 0;
-            progress.device = 0;
-            progress.next_at = progress.quiet_at;
+            progress.lanes.fill(Lane::NONE);
+            progress.lanes[0].next_at = progress.quiet_at;
         }
-        if let Some(next) = repeat(progress, scene, job, outbox) {
+        if let Some(next) = repeat(&mut progress.lanes[0], 0, 1, scene, job, outbox) {
             return next;
         }
         if progress.ons >= ON_TRIES {
             return Instant::FAR;
         }
-        if now < progress.next_at {
-            return progress.next_at;
+        if now < progress.lanes[0].next_at {
+            return progress.lanes[0].next_at;
         }
-        self.order(scene, job, Action::On, outbox)
-    }
-
-    /// Sends the next order of a record.
-    fn order(&mut self, scene: &Scene<'_>, job: &Job<'_>, action: Action, outbox: &mut Outbox) -> Instant {
-        let now = scene.now;
-        let (level, device) = {
-            let progress = self.slot(job.target);
-            (usize::from(progress.level), usize::from(progress.device))
-        };
-        let name = job.levels.get(level).and_then(|level| level.get(device));
-        let (me, attempts) = (scene.me, self.slot(job.target).attempts);
-        let chosen = name.and_then(|name| choose(scene, job, name, me, attempts));
-        let attempt = self.attempt.wrapping_add(1).max(1);
-        let progress = self.slot(job.target);
-        let Some((index, executor, span)) = chosen else {
-            progress.next_level(now, job.levels.len());
-            progress.next_at = progress.next_at.max(now + ms(RESEND_MS));
-            return progress.next_at;
-        };
-        let valid_until = now + ms(scene.config.timing.order_ms);
-        let out = Out {
-            attempt,
-            version: scene.view.version,
-            answers: scene.watch.seen(executor).beat.number,
-            device: index,
-            on: action == Action::On,
-            executor,
-            valid_until,
-            over_at: valid_until + span,
-            resend_at: now + ms(RESEND_MS),
-        };
-        progress.attempts = progress.attempts.saturating_add(1);
-        if !out.on {
-            progress.quiet_at = progress.quiet_at.max(out.over_at);
+        while usize::from(progress.on_place) < PLACES {
+            let place = PLACES - 1 - usize::from(progress.on_place);
+            progress.on_place += 1;
+            let wanted = progress.touched == 0 || progress.touched & 1 << place != 0;
+            let turn = progress.turn;
+            if wanted && let Some(choice) = may_turn_on(scene, job, place, turn) {
+                return self.send(scene, job, 0, &choice, Action::On, outbox);
+            }
         }
-        progress.out = out;
-        log::info!("order {action:?} {} with {} by {executor}", job.target, Named(scene.config, index));
-        outbox.send(executor, Message::Order(out.order(scene.ballot, job)));
-        self.attempt = attempt;
-        now + ms(RESEND_MS)
+        progress.on_place = 0;
+        progress.ons += 1;
+        progress.lanes[0].next_at = now + ON_PAUSE;
+        progress.lanes[0].next_at
     }
 
     /// An executor answered. Whether there is a new proof.
-    pub fn answered(&mut self, now: Instant, config: &Config, attempt: u32, from: HostId, verdict: Verdict) -> bool {
-        let mine = |progress: &Progress| progress.out.attempt == attempt && progress.out.executor == from;
-        let target = match (self.nodes.iter().position(mine), self.hosts.iter().position(mine)) {
-            (Some(node), _) => Target::Node(NodeId::new(u8::try_from(node).unwrap_or(0))),
-            (_, Some(host)) => Target::Host(HostId::new(u8::try_from(host).unwrap_or(0))),
-            _ => return false,
-        };
-        if attempt == 0 {
-            return false;
-        }
-        log::info!("{from} answers {verdict:?} about {target}");
+    pub fn answered(&mut self, now: Instant, config: &Config, rules: Rules, answer: &Answer) -> bool {
+        let Some((target, at)) = whose(answer.attempt) else { return false };
         let progress = self.slot(target);
-        let out = core::mem::replace(&mut progress.out, Out::NONE);
-        let levels = levels_of(config, target);
-        if out.on {
+        let lane = &mut progress.lanes[at];
+        if lane.out.attempt != answer.attempt || lane.out.executor != answer.from {
+            return false;
+        }
+        log::info!("{} answers {answer} about {target}", answer.from);
+        let out = core::mem::replace(&mut lane.out, Out::NONE);
+        lane.next_at = now;
+        if out.is_on() {
             // Whether it worked is seen when the host is heard.
-            progress.ons += 1;
-            progress.next_at = now + ON_PAUSE;
-            return progress.ons >= ON_TRIES;
-        }
-        progress.quiet_at = now;
-        let Verdict::Confirmed(class) = verdict else {
-            progress.next_level(now, levels.map_or(0, |levels| levels.len()));
             return false;
+        }
+        let outs = progress.lanes.iter().filter(|lane| lane.out.attempt != 0).map(|lane| lane.out.over_at);
+        progress.quiet_at = outs.max().unwrap_or(now).max(now);
+        let (width, on_over) = (progress.width, progress.on_over);
+        let Some(levels) = levels_of(config, target) else { return false };
+        let lane = &mut progress.lanes[at];
+        let end = end(levels, width, at, lane);
+        let proved = match answer.verdict {
+            Verdict::Confirmed(_) => !lane.reads,
+            Verdict::SeenOff => lane.reads,
+            _ => false,
         };
-        let in_level = levels.and_then(|l| l.get(usize::from(progress.level))).map_or(1, |level| level.len());
-        progress.device += 1;
-        if usize::from(progress.device) < in_level {
+        if !proved {
+            let retries = config.devices.get(usize::from(out.device)).map_or(0, |device| device.retries);
+            if answer.tried {
+                lane.fail(now, retries, end);
+            } else {
+                lane.decline(now, end);
+            }
             return false;
         }
-        if in_level > 1 && !progress.rereads {
-            // Every device confirmed, but one after the other: all must read off in one pass (SAFETY E6).
-            progress.device = 0;
-            progress.rereads = true;
+        lane.next_device();
+        let Some(level) = levels.get(usize::from(lane.level)) else { return false };
+        if !level_is_done(lane, level, on_over, rules) {
             return false;
         }
-        progress.proof = class as u8;
-        progress.prover = from;
+        progress.proof = class_of(config, level, answer.verdict) as u8;
+        progress.prover = answer.from;
+        progress.device = out.device;
         true
     }
 }
 
 /// One target and how it may be fenced.
-struct Job<'a> {
-    target: Target,
-    incarnation: Incarnation,
-    run: Run,
-    host: HostId,
-    levels: &'a Levels,
+pub struct Job<'a> {
+    /// The target.
+    pub target: Target,
+    /// Which of its incarnations.
+    pub incarnation: Incarnation,
+    /// A node's run.
+    pub run: Run,
+    /// The host that it is, or is on.
+    pub host: HostId,
+    /// Its topology.
+    pub levels: &'a Levels,
+    /// All levels start at once.
+    pub race: bool,
 }
 
-/// Sends an order that is out again, or gives it up. `None`: nothing is out.
-fn repeat(progress: &mut Progress, scene: &Scene<'_>, job: &Job<'_>, outbox: &mut Outbox) -> Option<Instant> {
-    let (now, out) = (scene.now, &mut progress.out);
-    if out.attempt == 0 {
-        return None;
-    }
-    if now >= out.over_at {
-        log::warn!("{} did not answer about {}", out.executor, job.target);
-        progress.out = Out::NONE;
-        progress.next_at = now;
-        progress.next_level(now, job.levels.len());
-        return None;
-    }
-    if now >= out.resend_at && now < out.valid_until {
-        outbox.send(out.executor, Message::Order(out.order(scene.ballot, job)));
-        out.resend_at = now + ms(RESEND_MS);
-    }
-    Some(if now < out.valid_until { out.resend_at } else { out.over_at })
-}
-
-/// Who drives this device: its number, the executor, and how long the attempt may take.
-fn choose(scene: &Scene<'_>, job: &Job<'_>, name: &str, me: HostId, turn: u8) -> Option<(u16, HostId, Duration)> {
-    let dead = ms(scene.config.timing.host_dead_ms);
-    let heard = |host: HostId| {
-        scene.view.host(host).state == HostState::Member
-            && (host == me || scene.now.since(scene.watch.seen(host).silent_since()) < dead)
-    };
-    let local = match name {
-        DEVICE_QMP => Some(LOCAL_MONITOR),
-        DEVICE_GUARD => Some(LOCAL_GUARD),
-        _ => None,
-    };
-    if let Some(device) = local {
-        let sound = matches!(job.target, Target::Node(_)) && heard(job.host);
-        return sound.then_some((device, job.host, ms(LOCAL_ATTEMPT_MS)));
-    }
-    let (index, device) = scene.config.device(name)?;
-    let span = ms(device.timeout_ms) + ms(device.delay_ms);
-    let able = || scene.config.hosts.iter().filter(|host| reaches(device, host)).map(|host| HostId::new(host.id));
-    let count = able().filter(|&host| heard(host)).count();
-    // The leader itself first: it needs no datagram. Then the others in turn.
-    let own = able().any(|host| host == me) && turn == 0;
-    let executor = if own { me } else { able().filter(|&host| heard(host)).nth(usize::from(turn) % count.max(1))? };
-    Some((u16::try_from(index).ok()?, executor, span))
-}
-
-/// The longest that an attempt of an earlier leader may still take.
-fn longest_attempt(config: &Config) -> Duration {
-    let spans = config.devices.iter().map(|device| ms(device.timeout_ms) + ms(device.delay_ms));
-    spans.max().unwrap_or(Duration::ZERO)
-}
-
-fn reaches(device: &Device, host: &crate::config::Host) -> bool {
-    let listed = device.executors.is_empty() || device.executors.contains(&host.id);
-    listed && host.management.is_some() && !device.covers.contains(&host.id)
+/// The device at this place, if it is one that turns power on, and nothing that it covers waits for its proof (SAFETY F2).
+fn may_turn_on(scene: &Scene<'_>, job: &Job<'_>, place: usize, turn: u8) -> Option<Choice> {
+    let name = job.levels.get(place / LEVEL_DEVICES_MAX)?.get(place % LEVEL_DEVICES_MAX)?;
+    let (_, device) = scene.config.device(name)?;
+    let is_open = |&host: &u8| scene.view.host(HostId::new(host)).state == HostState::Condemned;
+    let allowed = device.class == Proof::PowerOff && !device.covers.iter().any(is_open);
+    if allowed { choose(scene, job, name, turn) } else { None }
 }
 
 fn levels_of(config: &Config, target: Target) -> Option<&Levels> {
@@ -456,17 +451,4 @@ fn levels_of(config: &Config, target: Target) -> Option<&Levels> {
 
 const fn ms(millis: u32) -> Duration {
     Duration::from_millis(millis as u64)
-}
-
-/// A device's name, for the log.
-struct Named<'a>(&'a Config, u16);
-
-impl core::fmt::Display for Named<'_> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self.1 {
-            LOCAL_MONITOR => f.write_str(DEVICE_QMP),
-            LOCAL_GUARD => f.write_str(DEVICE_GUARD),
-            index => f.write_str(self.0.devices.get(usize::from(index)).map_or("?", |device| device.name.as_str())),
-        }
-    }
 }

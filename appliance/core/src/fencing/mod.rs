@@ -1,13 +1,17 @@
 //! The words of fencing: verdicts, evidence classes, what a device is asked to do.
 //!
-//! Owns the words only. `harness` is the leader's side (who is to drive which device next), `executor` the side of whoever
-//! drives it; the methods, outside the core, know how. Rules: SAFETY E, F.
+//! Owns the words only. `harness` is the leader's side (who is to drive which device next), with `lane` (the walk through the
+//! levels) and `choose` (by whom); `executor` is the side of whoever drives it; the methods, outside the core, know how.
+//! Rules: SAFETY E, F.
 
+pub(crate) mod attempt;
+mod choose;
 pub(crate) mod executor;
 pub(crate) mod harness;
+mod lane;
 
 /// What kind of positive evidence says that the target can no longer write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Class {
     /// The VM's process is gone: known from the kernel by the guard that started it.
@@ -59,8 +63,8 @@ impl core::fmt::Display for Class {
     }
 }
 
-/// How one attempt ended. Only `Confirmed` lets recovery begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// How one attempt ended. Only `Confirmed` lets recovery begin. The last two answer `Action::Status` only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// Positive evidence of this class.
     Confirmed(Class),
@@ -68,6 +72,10 @@ pub enum Verdict {
     Failed,
     /// Nothing is known. A timeout is this.
     Unknown,
+    /// A read said off. No proof by itself: it may be older than the last sign of life (SAFETY E7).
+    SeenOff,
+    /// A read said on.
+    SeenOn,
 }
 
 /// What a device is asked to do.

@@ -3,7 +3,8 @@
 //! Owns nothing else. Must never let a host with nodes pass that nothing could fence (DESIGN §5).
 
 use super::{ATTEMPT_MS, Checked, DELAY_MAX_MS, links::is_unicast, require};
-use crate::config::{Config, DEVICE_GUARD, DEVICE_QMP, Device, Host, Levels, Method};
+use crate::config::{Config, DEVICE_GUARD, DEVICE_QMP, Device, Host, Level, Levels, Method};
+use crate::limits::RETRIES_MAX;
 
 pub(super) fn devices(config: &Config) -> Checked {
     for (index, device) in config.devices.iter().enumerate() {
@@ -36,6 +37,13 @@ pub(super) fn devices(config: &Config) -> Checked {
             device.delay_ms,
             "recovery would wait for more than a minute before the first attempt",
             "write at most 60000",
+        );
+        require!(
+            device.retries <= RETRIES_MAX,
+            ("devices[{index}].retries"),
+            device.retries,
+            "the next level would wait too long",
+            "write at most 5",
         );
         covered(config, index, device)?;
         executors(config, index, device)?;
@@ -167,6 +175,13 @@ pub(super) fn levels(config: &Config) -> Checked {
             "the host has nodes and could never be fenced, so recovery would wait for ever when it dies",
             "name a device that covers it",
         );
+        require!(
+            !host.race || levels_cover_the_same(config, &host.levels),
+            ("hosts[{index}].race"),
+            true,
+            "only levels that cover the same hosts may race: the slower one would still switch off what it alone covers",
+            "remove `race`, or name devices that cover the same hosts in each level",
+        );
     }
     for (index, node) in config.nodes.iter().enumerate() {
         shape("nodes", index, &node.levels)?;
@@ -181,6 +196,18 @@ pub(super) fn levels(config: &Config) -> Checked {
         }
     }
     Ok(())
+}
+
+/// Whether each level switches the same hosts as the first (SAFETY F3).
+fn levels_cover_the_same(config: &Config, levels: &Levels) -> bool {
+    let covers = |level: &Level, host: u8| {
+        let mut devices = level.iter().filter_map(|name| config.device(name));
+        devices.any(|(_, device)| device.covers.contains(&host))
+    };
+    let same = |level: &Level| {
+        config.hosts.iter().all(|h| covers(level, h.id) == levels.first().is_some_and(|l| covers(l, h.id)))
+    };
+    levels.iter().all(same)
 }
 
 /// Every name in the levels, with its place.

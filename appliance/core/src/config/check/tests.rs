@@ -24,6 +24,7 @@ const BROKEN: &[(Change, &str, &str)] = &[
     (|c| c.secret = Secret([0; 32]), "secret", "anybody could guess"),
     // Times.
     (|c| c.timing.order_ms = 0, "timing.order_ms", "1 to 600000"),
+    (|c| c.timing.fence_at_once_max = 0, "timing.fence_at_once_max", "may be open at a time"),
     (|c| c.timing.cold_ms = 600_001, "timing.cold_ms", "1 to 600000"),
     (|c| c.timing.heartbeat_ms = 251, "timing.heartbeat_ms", "4 * heartbeat_ms"),
     (|c| c.timing.promise_ms = 1002, "timing.promise_ms", "promise_ms <="),
@@ -92,6 +93,7 @@ const BROKEN: &[(Change, &str, &str)] = &[
     (|c| c.devices[1].timeout_ms = 199, "devices[1].timeout_ms", "200 to 120000"),
     (|c| c.devices[1].timeout_ms = 120_001, "devices[1].timeout_ms", "200 to 120000"),
     (|c| c.devices[1].delay_ms = 60_001, "devices[1].delay_ms", "more than a minute"),
+    (|c| c.devices[1].retries = 6, "devices[1].retries", "wait too long"),
     (|c| c.devices[1].covers.clear(), "devices[1].covers", "at least one host"),
     (|c| c.devices[1].covers[0] = 9, "devices[1].covers[0]", "no host has this number"),
     (|c| c.devices[1].covers.extend([2]), "devices[1].covers[1]", "listed twice"),
@@ -119,6 +121,7 @@ const BROKEN: &[(Change, &str, &str)] = &[
     (|c| c.hosts[1].levels[0][0] = name("bmc1"), "hosts[1].levels[0][0]", "has this name and covers this host"),
     (|c| c.hosts[1].levels[0][0] = name("qmp"), "hosts[1].levels[0][0]", "has this name and covers this host"),
     (|c| c.hosts[1].levels.clear(), "hosts[1].levels", "could never be fenced"),
+    (unequal_race, "hosts[1].race", "only levels that cover the same hosts may race"),
     (|c| c.nodes[0].levels[0][0] = name("bmc1"), "nodes[0].levels[0][0]", "qmp and guard"),
     (|c| c.nodes[0].levels[0].clear(), "nodes[0].levels[0]", "a level without a device"),
 ];
@@ -139,6 +142,13 @@ fn even_votes(config: &mut Config) {
         r#""hosts": [{"id": 4, "name": "h4", "links": [{"mac": "52:54:00:01:00:04", "ip": "10.1.0.4"}, {"mac": "52:54:00:02:00:04", "ip": "10.2.0.4"}]},"#,
     );
     *config = *read(&four);
+}
+
+/// The sample where host 2 races its own BMC with a device that switches host 3 as well.
+fn unequal_race(config: &mut Config) {
+    config.devices[2].covers.extend([2]);
+    config.hosts[1].levels.extend([super::super::Level::from_iter([name("bmc3")])]);
+    config.hosts[1].race = true;
 }
 
 /// The sample with nine nodes on host 1.

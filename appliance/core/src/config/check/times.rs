@@ -109,6 +109,8 @@ pub(super) fn times(timing: &Timing) -> Checked {
         ("stamp_ms", timing.stamp_ms),
         ("stamp_gap_max_ms", timing.stamp_gap_max_ms),
         ("order_ms", timing.order_ms),
+        ("brake_ms", timing.brake_ms),
+        ("drill_ms", timing.drill_ms),
     ];
     for (name, value) in all {
         require!(
@@ -119,6 +121,13 @@ pub(super) fn times(timing: &Timing) -> Checked {
             "write milliseconds, or leave it out for the default",
         );
     }
+    require!(
+        (1..=255).contains(&timing.fence_at_once_max),
+        ("timing.fence_at_once_max"),
+        timing.fence_at_once_max,
+        "1 to 255 accusations by silence may be open at a time",
+        "write a small number, or leave it out for the default",
+    );
     match relations(timing) {
         None => Ok(()),
         Some(relation) => Err(Broken {

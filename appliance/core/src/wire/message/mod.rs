@@ -175,6 +175,8 @@ pub enum Message {
         attempt: u32,
         /// How it ended.
         verdict: Verdict,
+        /// The device was asked; otherwise another executor may try.
+        tried: bool,
     },
     /// To an incarnation that is condemned: stop your nodes and restart (SAFETY F4, F5).
     Condemned {
@@ -249,13 +251,15 @@ impl Message {
             Self::Accept { slot, digest } => w.u8(kind::ACCEPT).slot(slot).u64(digest),
             Self::Commit { slot } => w.u8(kind::COMMIT).slot(slot),
             Self::Order(ref order) => emit_order(order, &mut w),
-            Self::OrderAnswer { ballot, attempt, verdict } => {
+            Self::OrderAnswer { ballot, attempt, verdict, tried } => {
                 let (code, class) = match verdict {
                     Verdict::Confirmed(class) => (1, class as u8),
                     Verdict::Failed => (2, 0),
                     Verdict::Unknown => (3, 0),
+                    Verdict::SeenOff => (4, 0),
+                    Verdict::SeenOn => (5, 0),
                 };
-                w.u8(kind::ORDER_ANSWER).ballot(ballot).u32(attempt).u8(code).u8(class)
+                w.u8(kind::ORDER_ANSWER).ballot(ballot).u32(attempt).u8(code).u8(class).flag(tried)
             }
             Self::Condemned { version } => w.u8(kind::CONDEMNED).u64(version),
             Self::Request { target, incarnation } => w.u8(kind::REQUEST).target(target).u64(incarnation),
@@ -296,9 +300,12 @@ impl Message {
             kind::ACCEPT => Self::Accept { slot: r.slot(), digest: r.u64() },
             kind::COMMIT => Self::Commit { slot: r.slot() },
             kind::ORDER => Self::Order(parse_order(&mut r)?),
-            kind::ORDER_ANSWER => {
-                Self::OrderAnswer { ballot: r.ballot(), attempt: r.u32(), verdict: parse_verdict(r.u8(), r.u8())? }
-            }
+            kind::ORDER_ANSWER => Self::OrderAnswer {
+                ballot: r.ballot(),
+                attempt: r.u32(),
+                verdict: parse_verdict(r.u8(), r.u8())?,
+                tried: r.flag()?,
+            },
             kind::CONDEMNED => Self::Condemned { version: r.u64() },
             kind::REQUEST => Self::Request { target: r.target()?, incarnation: r.u64() },
             _ => return Err(Error),
@@ -331,6 +338,8 @@ fn parse_verdict(code: u8, class: u8) -> Result<Verdict> {
         1 => Ok(Verdict::Confirmed(Class::from_wire(class).ok_or(Error)?)),
         2 => Ok(Verdict::Failed),
         3 => Ok(Verdict::Unknown),
+        4 => Ok(Verdict::SeenOff),
+        5 => Ok(Verdict::SeenOn),
         _ => Err(Error),
     }
 }
@@ -391,8 +400,8 @@ mod tests {
             Message::Accept { slot, digest: 8 },
             Message::Commit { slot },
             Message::Order(order),
-            Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Confirmed(Class::PowerOff) },
-            Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Unknown },
+            Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Confirmed(Class::PowerOff), tried: true },
+            Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Unknown, tried: false },
             Message::Condemned { version: 3 },
             Message::Request { target: Target::Host(HostId::new(2)), incarnation: 9 },
         ]

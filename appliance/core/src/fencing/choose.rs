@@ -1,0 +1,109 @@
+//! Who drives a device.
+//!
+//! Owns the choice of executors, and what may not be driven at all: a device that covers more than the target is used only
+//! when all that it covers is condemned by name (SAFETY F3).
+
+use super::harness::{Job, Scene};
+use crate::config::{Config, DEVICE_GUARD, DEVICE_QMP, Device, Host};
+use crate::id::HostId;
+use crate::limits::LOCAL_ATTEMPT_MS;
+use crate::status::HostState;
+use crate::time::Duration;
+use crate::wire::message::{LOCAL_GUARD, LOCAL_MONITOR};
+use crate::wire::node::Target;
+
+/// How often a node's own host, of which there is one, is asked in one pass before its level counts as failed: an appliance
+/// that restarts takes part of a second, asked each `RESEND_MS`.
+const ASKED_MAX: u8 = 40;
+
+/// An executor and what he is to drive.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice {
+    /// As `Order::device`.
+    pub device: u16,
+    /// Who.
+    pub executor: HostId,
+    /// How long one attempt may take.
+    pub span: Duration,
+    /// How many could do it; as often is it asked for in one pass.
+    pub able: u8,
+}
+
+/// Whether a host can be given an order: a member that is heard.
+pub fn hears(scene: &Scene<'_>, host: HostId) -> bool {
+    let dead = Duration::from_millis(u64::from(scene.config.timing.host_dead_ms));
+    scene.view.host(host).state == HostState::Member
+        && (host == scene.me || scene.now.since(scene.watch.seen(host).silent_since()) < dead)
+}
+
+/// Who drives the device with this name for the target; `turn` goes round among those who can.
+pub fn choose(scene: &Scene<'_>, job: &Job<'_>, name: &str, turn: u8) -> Option<Choice> {
+    if let Some(device) = local(name) {
+        let sound = matches!(job.target, Target::Node(_)) && hears(scene, job.host);
+        let span = Duration::from_millis(u64::from(LOCAL_ATTEMPT_MS));
+        return sound.then_some(Choice { device, executor: job.host, span, able: ASKED_MAX });
+    }
+    let (index, device) = scene.config.device(name)?;
+    executor(scene, index, device, turn)
+}
+
+/// Who drives this configured device: the leader itself first, since it needs no datagram; then the others in turn.
+pub fn executor(scene: &Scene<'_>, index: usize, device: &Device, turn: u8) -> Option<Choice> {
+    let able = || {
+        let reached = scene.config.hosts.iter().filter(|host| reaches(device, host));
+        reached.map(|host| HostId::new(host.id)).filter(|&host| hears(scene, host))
+    };
+    let count = able().count();
+    let own = turn == 0 && able().any(|host| host == scene.me);
+    let executor = if own { scene.me } else { able().nth(usize::from(turn) % count.max(1))? };
+    Some(Choice {
+        device: u16::try_from(index).ok()?,
+        executor,
+        span: span(device),
+        able: u8::try_from(count).unwrap_or(u8::MAX),
+    })
+}
+
+/// Whether the device covers a host beside the target's that is not condemned or off: its order would need another decision.
+pub fn is_wide(scene: &Scene<'_>, job: &Job<'_>, name: &str) -> bool {
+    let Some((_, device)) = scene.config.device(name) else { return false };
+    let mut others = device.covers.iter().map(|&host| HostId::new(host)).filter(|&host| host != job.host);
+    others.any(|host| !matches!(scene.view.host(host).state, HostState::Condemned | HostState::Down))
+}
+
+/// The number in orders of what a node's own host can do.
+pub fn local(name: &str) -> Option<u16> {
+    match name {
+        DEVICE_QMP => Some(LOCAL_MONITOR),
+        DEVICE_GUARD => Some(LOCAL_GUARD),
+        _ => None,
+    }
+}
+
+/// How long one attempt at a configured device may take.
+pub fn span(device: &Device) -> Duration {
+    Duration::from_millis(u64::from(device.timeout_ms) + u64::from(device.delay_ms))
+}
+
+/// The longest that an attempt of an earlier leader may still take.
+pub fn longest_attempt(config: &Config) -> Duration {
+    config.devices.iter().map(span).max().unwrap_or(Duration::ZERO)
+}
+
+fn reaches(device: &Device, host: &Host) -> bool {
+    let listed = device.executors.is_empty() || device.executors.contains(&host.id);
+    listed && host.management.is_some() && !device.covers.contains(&host.id)
+}
+
+/// A device's name, for the log.
+pub struct Named<'a>(pub &'a Config, pub u16);
+
+impl core::fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self.1 {
+            LOCAL_MONITOR => f.write_str(DEVICE_QMP),
+            LOCAL_GUARD => f.write_str(DEVICE_GUARD),
+            index => f.write_str(self.0.devices.get(usize::from(index)).map_or("?", |device| device.name.as_str())),
+        }
+    }
+}
