@@ -226,6 +226,7 @@ impl Devices {
     /// Lets attempts and monitors send and time out. To be called in each turn.
     pub fn poll(&mut self, now: Instant, roads: &mut Roads<'_>) {
         let mut message = [0; MESSAGE_MAX];
+        self.abandon_other_runs();
         for (monitor, console) in self.monitors.iter_mut().zip(roads.monitors.iter_mut()) {
             for _ in 0..TURN {
                 let Some(length) = monitor.poll_transmit(now, &mut message) else { break };
@@ -234,6 +235,20 @@ impl Devices {
         }
         for number in 0..JOBS_MAX {
             self.poll_job(now, number, roads, &mut message);
+        }
+    }
+
+    /// Looks again which run is there just before anything is said: an attempt may have waited for its monitor's first
+    /// greeting, and a guard has each start acknowledged here before that QEMU exists (SAFETY E2, F1).
+    fn abandon_other_runs(&mut self) {
+        for job in self.jobs.iter().flatten().filter(|job| !job.is_answered) {
+            if let Work::Monitor(slot) = job.work
+                && self.runs.standing(slot, job.request.node, job.request.run) != Standing::Present
+                && let Some(monitor) = self.monitors.get_mut(slot)
+                && monitor.outcome().is_none()
+            {
+                monitor.abandon();
+            }
         }
     }
 
@@ -308,13 +323,14 @@ impl Devices {
 /// disks that qualify.
 fn verdict(runs: &Runs, job: &Job, outcome: &Outcome) -> Verdict {
     let Request { action, device, node, run, .. } = job.request;
-    let verdict = match (&job.work, outcome.verdict) {
-        (Work::Monitor(slot), Verdict::Confirmed(_)) => match runs.standing(*slot, node, run) {
-            Standing::Present if runs.disks_qualify(*slot) => outcome.verdict,
-            Standing::Gone => Verdict::Confirmed(Class::VmGone),
-            _ => Verdict::Unknown,
+    let verdict = match (&job.work, action, outcome.verdict) {
+        (Work::Monitor(slot), Action::Off, said) => match (runs.standing(*slot, node, run), said) {
+            (Standing::Gone, _) => Verdict::Confirmed(Class::VmGone),
+            (Standing::Present, Verdict::Confirmed(_)) if runs.disks_qualify(*slot) => said,
+            (_, Verdict::Confirmed(_)) => Verdict::Unknown,
+            _ => said,
         },
-        _ => outcome.verdict,
+        _ => outcome.answer(action),
     };
     info!("{action:?} of {device:?} about {node}: {verdict:?}; {}", outcome.detail);
     verdict

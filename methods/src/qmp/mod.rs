@@ -192,6 +192,12 @@ impl Monitor {
         true
     }
 
+    /// Ends the attempt that is under way: the run that it is about is not the one that is there any more. Nothing more is
+    /// said for it, a greeting that it waited for included (SAFETY F1).
+    pub fn abandon(&mut self) {
+        self.end(Verdict::Unknown, Why::AnotherQemu);
+    }
+
     /// The next notice.
     pub fn poll_event(&mut self) -> Option<Notice> {
         self.notices.pop_front()

@@ -272,6 +272,18 @@ fn a_greeting_after_a_probe_ends_the_attempt_that_waited() {
 }
 
 #[test]
+fn an_attempt_that_is_abandoned_says_nothing_to_whoever_greets_first() {
+    let mut monitor = Monitor::new(Instant::ZERO, 7);
+    assert!(monitor.start(Instant::ZERO, Action::Off, Duration::from_millis(TOTAL_MS)));
+    monitor.abandon();
+    assert_eq!(monitor.outcome().map(short), Some((Verdict::Unknown, Why::AnotherQemu.into())), "SAFETY F1");
+    let mut world = World { monitor, ..World::new("running") };
+    world.say(GREETING);
+    world.settle();
+    assert!(!world.qemu.heard.iter().any(|command| command == "stop" || command == "system_reset"));
+}
+
+#[test]
 fn another_qemu_or_a_lost_port_ends_the_attempt() {
     let mut world = World::new("running");
     assert!(world.monitor.start(world.now, Action::Off, Duration::from_millis(TOTAL_MS)));
