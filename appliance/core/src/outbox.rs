@@ -234,6 +234,7 @@ mod tests {
             ballot: crate::id::Ballot::NONE,
             attempt: 1,
             verdict: crate::fencing::Verdict::Failed,
+            tried: true,
         };
         assert_eq!(Class::of_letter(&commit), Class::Heartbeat);
         assert_eq!(Class::of_letter(&answer), Class::Fencing);
