@@ -48,6 +48,9 @@ pub const SESSIONS_MAX: usize = LOCAL_NODES_MAX + VSOCK_SESSIONS_MAX;
 pub const JOBS_MAX: usize = 16;
 /// Closed fencing records that are remembered across a leader change.
 pub const HISTORY_MAX: usize = 64;
+/// Pieces of the largest delta: what changes more than four datagrams can say travels as a whole state, which is seldom and
+/// not much dearer then.
+pub const DELTA_PIECES_MAX: usize = 4;
 /// Pieces of state that leave in one turn; the rest waits until what came in meanwhile was looked at.
 pub const PIECES_PER_TURN: usize = 64;
 /// Outputs that the engine queues in one call of `handle`; the driver drains them before the next input.

@@ -1,93 +1,16 @@
 //! What this appliance promised, what it accepted, and what it knows to be committed.
 //!
 //! Owns the states. Accepts only upwards and never below its promise (SAFETY A3), only proposals that name its own
-//! incarnation (A4), and only whole states whose digest fits (A5: there are no deltas yet, so none can be misapplied).
-//! A member's committed states only move forward (S1).
+//! incarnation (A4), and only what has the digest that the proposal names, however it came: whole, or as a delta on just what
+//! is accepted here (A5). A member's committed states only move forward (S1).
 
+use super::assembly::{Assembly, Whole};
+use super::delta::{DELTA_BYTES_MAX, Delta};
+use super::encoded::{Content, Encoded};
 use crate::id::{Ballot, HostId, Incarnation};
 use crate::rule::{Rule, Rules};
-use crate::state::{STATE_BYTES_MAX, State, digest};
-use crate::wire::message::{PIECE_BYTES, Piece, Slot};
-
-/// Pieces of the largest state.
-pub const PIECES_MAX: usize = STATE_BYTES_MAX.div_ceil(PIECE_BYTES);
-const _: () = assert!(PIECES_MAX <= 32, "the pieces that came are bits of a u32");
-
-/// One state, encoded, with its place and digest.
-#[derive(Debug)]
-pub struct Encoded {
-    bytes: [u8; STATE_BYTES_MAX],
-    length: usize,
-    /// Its digest.
-    pub digest: u64,
-}
-
-impl Encoded {
-    const EMPTY: Self = Self { bytes: [0; STATE_BYTES_MAX], length: 0, digest: 0 };
-
-    fn set(&mut self, state: &State) {
-        self.length = state.encode(&mut self.bytes);
-        self.digest = digest(&self.bytes[..self.length]);
-    }
-
-    /// Piece number `index`: its head and bytes.
-    #[must_use]
-    pub fn piece(&self, index: usize, slot: Slot, fetched: bool) -> Option<(Piece, &[u8])> {
-        let start = index.checked_mul(PIECE_BYTES)?;
-        let bytes = self.bytes[..self.length].get(start..)?;
-        let bytes = &bytes[..bytes.len().min(PIECE_BYTES)];
-        let total = u32::try_from(self.length).ok()?;
-        let offset = u32::try_from(start).ok()?;
-        Some((Piece { slot, digest: self.digest, total, offset, fetched }, bytes))
-    }
-}
-
-/// A state that comes in pieces. One at a time: a greater slot, or a fetched one instead of a proposal, displaces it.
-#[derive(Debug)]
-struct Assembly {
-    /// From whom, which slot, which digest, fetched or proposed; from nobody: nothing is being put together.
-    head: (HostId, Slot, u64, bool),
-    bytes: [u8; STATE_BYTES_MAX],
-    total: usize,
-    got: u32,
-}
-
-impl Assembly {
-    const EMPTY: Self =
-        Self { head: (HostId::NONE, Slot::NONE, 0, false), bytes: [0; STATE_BYTES_MAX], total: 0, got: 0 };
-
-    /// Takes a piece. Whether the state is whole and its digest fits.
-    fn take(&mut self, from: HostId, piece: &Piece, bytes: &[u8]) -> bool {
-        let head = (from, piece.slot, piece.digest, piece.fetched);
-        let (Ok(total), Ok(offset)) = (usize::try_from(piece.total), usize::try_from(piece.offset)) else {
-            return false;
-        };
-        if self.head != head {
-            self.head = head;
-            self.total = total;
-            self.got = 0;
-        }
-        let pieces = total.div_ceil(PIECE_BYTES);
-        let index = offset / PIECE_BYTES;
-        let expected = total.saturating_sub(offset).min(PIECE_BYTES);
-        let sound = total <= STATE_BYTES_MAX
-            && total == self.total
-            && offset % PIECE_BYTES == 0
-            && index < pieces
-            && bytes.len() == expected;
-        let Some(place) = self.bytes.get_mut(offset..offset + bytes.len()).filter(|_| sound) else {
-            return false;
-        };
-        place.copy_from_slice(bytes);
-        self.got |= 1 << index;
-        let all = u32::MAX >> (32 - pieces);
-        let whole = self.got == all && digest(&self.bytes[..total]) == piece.digest;
-        if self.got == all {
-            self.head = Self::EMPTY.head;
-        }
-        whole
-    }
-}
+use crate::state::{STATE_BYTES_MAX, State};
+use crate::wire::message::{Piece, Proposal, Slot};
 
 /// What became of a proposal or a piece of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +21,8 @@ pub enum Taken {
     Accepted,
     /// A state that was fetched is whole, in `scratch`.
     Fetched,
+    /// It is a delta on another base than what was accepted here: the whole state must come.
+    NeedsWhole,
 }
 
 /// What `scratch` holds.
@@ -135,7 +60,10 @@ pub struct Acceptor {
     pub scratch: State,
     /// What `scratch` holds, for as long as nothing else was put there.
     holds: Scratch,
-    assembly: Assembly,
+    /// What changed from what was accepted before to what this appliance adopted as a leader.
+    pub delta: Delta,
+    whole: Assembly<STATE_BYTES_MAX>,
+    changes: Assembly<DELTA_BYTES_MAX>,
 }
 
 impl Acceptor {
@@ -153,7 +81,9 @@ impl Acceptor {
         committed: State::EMPTY,
         scratch: State::EMPTY,
         holds: Scratch::Anything,
-        assembly: Assembly::EMPTY,
+        delta: Delta::NONE,
+        whole: Assembly::EMPTY,
+        changes: Assembly::EMPTY,
     };
 
     /// Starts as this incarnation, without memory.
@@ -174,32 +104,73 @@ impl Acceptor {
 
     /// Takes a piece of a state.
     pub fn take(&mut self, from: HostId, piece: &Piece, bytes: &[u8]) -> Taken {
+        let refused = if piece.fetched { None } else { self.refuses(from, piece.slot, piece.digest) };
+        if let Some(taken) = refused {
+            return taken;
+        }
+        let Ok(total) = usize::try_from(piece.total) else { return Taken::Nothing };
+        let whole = Whole { slot: piece.slot, digest: piece.digest, fetched: piece.fetched, total };
+        let Some(bytes) = self.whole.take(whole, piece.offset, bytes) else { return Taken::Nothing };
+        let content = Content { version: piece.slot.version, digest: piece.digest };
+        if self.encoded.build_whole(bytes, content).is_err() || !self.decode_next() {
+            return Taken::Nothing;
+        }
         if piece.fetched {
-            if !self.assembly.take(from, piece, bytes) || !self.decode() {
-                return Taken::Nothing;
-            }
             self.holds = Scratch::Fetched(piece.slot, piece.digest);
             return Taken::Fetched;
         }
-        if from != piece.slot.ballot.host || piece.slot.ballot < self.promised {
-            return Taken::Nothing;
+        self.accept_next(piece.slot)
+    }
+
+    /// Takes a piece of a delta. It changes what was accepted, and nothing else (SAFETY A5).
+    pub fn take_delta(&mut self, from: HostId, piece: &Proposal, bytes: &[u8]) -> Taken {
+        if let Some(taken) = self.refuses(from, piece.slot, piece.digest) {
+            return taken;
         }
-        if self.memory && piece.slot == self.slot && piece.digest == self.encoded.digest {
-            return Taken::Accepted;
+        let base = Content { version: piece.base_version, digest: piece.base_digest };
+        if !self.memory || self.encoded.content != base && self.rules.holds(Rule::A5) {
+            return if piece.offset == 0 { Taken::NeedsWhole } else { Taken::Nothing };
         }
-        if self.memory && piece.slot <= self.slot && self.rules.holds(Rule::A3Upwards) {
-            return Taken::Nothing;
+        let Ok(total) = usize::try_from(piece.total) else { return Taken::Nothing };
+        let whole = Whole { slot: piece.slot, digest: piece.digest, fetched: false, total };
+        let Some(changes) = self.changes.take(whole, piece.offset, bytes) else { return Taken::Nothing };
+        let content = Content { version: piece.slot.version, digest: piece.digest };
+        let built = self.encoded.build_changed(changes, content);
+        let fits = built.is_ok_and(|digest| digest == content.digest || !self.rules.holds(Rule::A5));
+        if !fits || !self.decode_next() {
+            return Taken::NeedsWhole;
         }
-        if !self.assembly.take(from, piece, bytes) || !self.decode() {
-            return Taken::Nothing;
+        self.accept_next(piece.slot)
+    }
+
+    /// What becomes of a proposal that needs no look at its content: not its leader's, below our promise, accepted already, or
+    /// not above what was accepted (SAFETY A3).
+    fn refuses(&self, from: HostId, slot: Slot, digest: u64) -> Option<Taken> {
+        if from != slot.ballot.host || slot.ballot < self.promised {
+            return Some(Taken::Nothing);
         }
+        if self.memory && slot == self.slot && digest == self.encoded.content.digest {
+            return Some(Taken::Accepted);
+        }
+        let downwards = self.memory && slot <= self.slot && self.rules.holds(Rule::A3Upwards);
+        downwards.then_some(Taken::Nothing)
+    }
+
+    /// What was built beside the accepted state goes into `scratch`.
+    fn decode_next(&mut self) -> bool {
+        self.forget_scratch();
+        self.scratch.decode(self.encoded.next()).is_ok()
+    }
+
+    /// Accepts what was built and decoded, if it is what its slot says and names this incarnation.
+    fn accept_next(&mut self, slot: Slot) -> Taken {
         let row = self.scratch.host(self.me);
         let names_us = row.counts() && row.incarnation == self.incarnation || !self.rules.holds(Rule::A4);
-        if !names_us || self.scratch.version != piece.slot.version {
+        if !names_us || self.scratch.version != slot.version {
             return Taken::Nothing;
         }
-        self.promised = piece.slot.ballot;
-        self.adopt(piece.slot);
+        self.promised = slot.ballot;
+        self.turn(slot);
         Taken::Accepted
     }
 
@@ -209,21 +180,38 @@ impl Acceptor {
     pub fn held(&self) -> (Slot, u64, &State) {
         match self.holds {
             Scratch::Fetched(slot, digest) => (slot, digest, &self.scratch),
-            _ => (self.slot, self.encoded.digest, &self.accepted),
+            _ => (self.slot, self.encoded.content.digest, &self.accepted),
         }
     }
 
-    /// Puts the state of `held` into `scratch`, to be adopted.
+    /// Puts the state of `held` into `scratch`, to be adopted at once. What was fetched is what most hold already: the
+    /// delta is to be on that, not on what was accepted here.
     pub fn take_held(&mut self) {
-        if !matches!(self.holds, Scratch::Fetched(..)) {
+        if matches!(self.holds, Scratch::Fetched(..)) {
+            self.encoded.build(&self.scratch, &mut self.delta);
+            self.encoded.turn();
+        } else {
             self.scratch.clone_from(&self.accepted);
         }
         self.forget_scratch();
     }
 
-    /// What was put into `scratch` is over: an election's fetched state, or a view that was to be changed.
-    pub const fn forget_scratch(&mut self) {
+    /// What was fetched, or is being fetched, is for an election that is over.
+    pub fn forget_fetched(&mut self) {
+        self.forget_scratch();
+        self.whole.forget();
+    }
+
+    /// What `scratch` held is over.
+    const fn forget_scratch(&mut self) {
         self.holds = Scratch::Anything;
+    }
+
+    /// An empty state, to be founded and adopted.
+    pub fn blank(&mut self) -> &mut State {
+        self.forget_scratch();
+        self.scratch.clear();
+        &mut self.scratch
     }
 
     /// The committed state under the next version, to be changed. A leader looks much more often than it finds something
@@ -237,20 +225,19 @@ impl Acceptor {
         &mut self.scratch
     }
 
-    fn decode(&mut self) -> bool {
-        self.forget_scratch();
-        let total = self.assembly.total;
-        self.scratch.decode(&self.assembly.bytes[..total]).is_ok()
+    /// Accepts the leader's own state, in `scratch`, at this slot.
+    pub fn adopt(&mut self, slot: Slot) {
+        self.encoded.build(&self.scratch, &mut self.delta);
+        self.turn(slot);
     }
 
-    /// Accepts the state in `scratch` at this slot: a proposal that passed, or the leader's own.
-    pub fn adopt(&mut self, slot: Slot) {
+    fn turn(&mut self, slot: Slot) {
         assert!(slot.ballot >= self.promised, "an acceptor never accepts below its promise");
         let upwards = !self.memory || slot > self.slot || !self.rules.holds(Rule::A3Upwards);
         assert!(upwards, "an acceptor accepts only upwards");
         self.forget_scratch();
         self.accepted.clone_from(&self.scratch);
-        self.encoded.set(&self.accepted);
+        self.encoded.turn();
         self.slot = slot;
         self.memory = true;
     }
@@ -287,7 +274,9 @@ mod tests {
         state.version = version;
         state.admit(HostId::new(1), 11, 0);
         let mut encoded = Box::new(Encoded::EMPTY);
-        encoded.set(&state);
+        let mut delta = Delta::NONE;
+        encoded.build(&state, &mut delta);
+        encoded.turn();
         let slot = Slot { ballot: ballot(round, leader), version };
         let (piece, bytes) = encoded.piece(0, slot, false).expect("one piece");
         (acceptor, piece, bytes.to_vec())
@@ -339,6 +328,140 @@ mod tests {
             "it names another incarnation"
         );
         assert_eq!(acceptor.held().0, Slot::NONE, "nothing is held, least of all the refused state under a wrong name");
+    }
+
+    /// A leader of host 2, whose first state was accepted by the acceptor of host 1, whole.
+    fn leader_and_member() -> (Box<Acceptor>, Box<Acceptor>) {
+        let (mut leader, mut member) = (Box::new(Acceptor::EMPTY), Box::new(Acceptor::EMPTY));
+        leader.start(HostId::new(2), 22, Rules::ALL);
+        member.start(HostId::new(1), 11, Rules::ALL);
+        let state = leader.blank();
+        state.version = 1;
+        state.admit(HostId::new(1), 11, 0);
+        state.admit(HostId::new(2), 22, 0);
+        leader.adopt(Slot { ballot: ballot(1, 2), version: 1 });
+        assert!(!leader.delta.is_some(), "the first state has no base");
+        assert_eq!(whole_to(&leader, &mut member), Taken::Accepted);
+        leader.commit();
+        (leader, member)
+    }
+
+    fn whole_to(leader: &Acceptor, member: &mut Acceptor) -> Taken {
+        let pieces = (0..).map_while(|index| leader.encoded.piece(index, leader.slot, false));
+        pieces.map(|(head, bytes)| member.take(leader.slot.ballot.host, &head, bytes)).last().expect("pieces")
+    }
+
+    fn delta_to(leader: &Acceptor, member: &mut Acceptor) -> Taken {
+        let digest = leader.encoded.content.digest;
+        let pieces = (0..).map_while(|index| leader.delta.piece(index, leader.slot, digest));
+        pieces.map(|(head, bytes)| member.take_delta(leader.slot.ballot.host, &head, bytes)).last().expect("a delta")
+    }
+
+    fn change(leader: &mut Acceptor, round: u32, boot: u64) {
+        let version = {
+            let next = leader.next();
+            next.learn_boot(HostId::new(2), boot);
+            next.version
+        };
+        leader.adopt(Slot { ballot: ballot(round, 2), version });
+    }
+
+    fn same(one: &Acceptor, other: &Acceptor) -> bool {
+        let bytes = |acceptor: &Acceptor| {
+            let mut bytes = Box::new([0; STATE_BYTES_MAX]);
+            let length = acceptor.accepted.encode(&mut bytes);
+            bytes[..length].to_vec()
+        };
+        one.encoded.content == other.encoded.content && bytes(one) == bytes(other)
+    }
+
+    #[test]
+    fn a_delta_on_what_was_accepted_makes_the_same_state() {
+        let (mut leader, mut member) = leader_and_member();
+        for step in 0..100 {
+            change(&mut leader, 1, 70 + step);
+            assert_eq!(delta_to(&leader, &mut member), Taken::Accepted);
+            assert_eq!(delta_to(&leader, &mut member), Taken::Accepted, "a repeated proposal is answered again");
+            assert!(same(&leader, &member));
+            leader.commit();
+        }
+        let digest = state_digest(&leader.accepted);
+        assert_eq!(leader.encoded.content.digest, digest, "the sum of changes is the sum of all");
+    }
+
+    fn state_digest(state: &State) -> u64 {
+        let mut bytes = Box::new([0; STATE_BYTES_MAX]);
+        let length = state.encode(&mut bytes);
+        crate::state::digest(&bytes[..length])
+    }
+
+    #[test]
+    fn a_new_leader_proposes_again_what_most_hold_with_a_delta_that_changes_nothing() {
+        let (mut leader, mut member) = leader_and_member();
+        leader.take_held();
+        leader.promised = ballot(2, 2);
+        leader.adopt(Slot { ballot: ballot(2, 2), version: 1 });
+        assert_eq!(delta_to(&leader, &mut member), Taken::Accepted);
+        assert_eq!(member.slot.ballot, ballot(2, 2));
+        // What was fetched is the base, not what the new leader had accepted itself.
+        let (mut behind, _) = leader_and_member();
+        change(&mut leader, 2, 7);
+        assert_eq!(delta_to(&leader, &mut member), Taken::Accepted);
+        let fetched = (0..).map_while(|index| leader.encoded.piece(index, leader.slot, true));
+        let taken = fetched.map(|(head, bytes)| behind.take(HostId::new(2), &head, bytes)).last();
+        assert_eq!(taken, Some(Taken::Fetched));
+        behind.take_held();
+        behind.adopt(Slot { ballot: ballot(3, 2), version: 2 });
+        assert_eq!(delta_to(&behind, &mut member), Taken::Accepted);
+        assert!(same(&behind, &member));
+    }
+
+    #[test]
+    fn a_delta_on_another_base_is_refused_and_the_whole_state_taken() {
+        let (mut leader, mut member) = leader_and_member();
+        change(&mut leader, 1, 7);
+        leader.commit();
+        change(&mut leader, 1, 8);
+        assert_eq!(delta_to(&leader, &mut member), Taken::NeedsWhole, "it missed version 2");
+        assert_eq!(member.slot.version, 1);
+        assert_eq!(whole_to(&leader, &mut member), Taken::Accepted);
+        assert!(same(&leader, &member));
+
+        // The same version with another content: what an old leader proposed and never committed (A5).
+        let (mut old, mut member) = leader_and_member();
+        change(&mut old, 1, 66);
+        assert_eq!(delta_to(&old, &mut member), Taken::Accepted);
+        let (mut leader, _) = leader_and_member();
+        change(&mut leader, 2, 7);
+        leader.commit();
+        change(&mut leader, 2, 8);
+        assert_eq!(delta_to(&leader, &mut member), Taken::NeedsWhole);
+        assert_eq!(member.accepted.host(HostId::new(2)).boot, 66);
+        let mut empty = Box::new(Acceptor::EMPTY);
+        empty.start(HostId::new(1), 11, Rules::ALL);
+        assert_eq!(delta_to(&leader, &mut empty), Taken::NeedsWhole, "nothing is no base");
+    }
+
+    #[test]
+    fn a_delta_is_held_to_the_same_rules_as_a_whole_state() {
+        let (mut leader, mut member) = leader_and_member();
+        change(&mut leader, 1, 7);
+        assert!(member.promise(ballot(2, 3)));
+        assert_eq!(delta_to(&leader, &mut member), Taken::Nothing, "below its promise (A3)");
+        let (mut leader, mut member) = leader_and_member();
+        member.start(HostId::new(1), 12, Rules::ALL);
+        change(&mut leader, 1, 7);
+        assert_eq!(delta_to(&leader, &mut member), Taken::Nothing, "it names another incarnation (A4)");
+        let (mut leader, mut member) = leader_and_member();
+        change(&mut leader, 1, 7);
+        let digest = leader.encoded.content.digest;
+        let (head, bytes) = leader.delta.piece(0, leader.slot, digest).expect("one piece");
+        assert_eq!(member.take_delta(HostId::new(3), &head, bytes), Taken::Nothing, "not its leader's");
+        let mut changed = bytes.to_vec();
+        changed[40] ^= 1;
+        assert_eq!(member.take_delta(HostId::new(2), &head, &changed), Taken::NeedsWhole);
+        assert_eq!(member.slot.version, 1);
+        assert_eq!(member.take_delta(HostId::new(2), &head, bytes), Taken::Accepted, "a bad one leaves no trace");
     }
 
     #[test]

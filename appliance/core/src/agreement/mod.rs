@@ -1,11 +1,15 @@
 //! Agreement: how the appliances come to one line of committed states without a disk.
 //!
-//! Three leaves: `acceptor` (what this appliance promised, accepted and knows committed), `election` (asking, standing,
-//! winning) and `proposer` (what the leader has under way). They know `wire`, `limits`, `time` and `state` only; the
+//! Three leaves: `acceptor` (what this appliance promised, accepted and knows committed; with it `encoded`, `delta` and
+//! `assembly`, the state's bytes, its changes and its pieces), `election` (asking, standing, winning) and `proposer` (what
+//! the leader has under way). They know `wire`, `limits`, `time` and `state` only; the
 //! engine composes them. Rules: SAFETY A1-A6, B1. The argument is in docs/PROTOCOL.md.
 
 pub mod acceptor;
+mod assembly;
+pub mod delta;
 pub mod election;
+pub mod encoded;
 pub mod proposer;
 
 use crate::config::Config;

@@ -21,14 +21,13 @@ impl Engine {
         let ballot = self.election.ballot;
         let won_at = self.election.started;
         if first_boot {
-            self.acceptor.forget_scratch();
-            self.acceptor.scratch.clone_from(&State::EMPTY);
             let [a, b, c, d, ..] = self.entropy.next().to_le_bytes();
-            self.acceptor.scratch.found(Cluster { number: 1, random: u32::from_le_bytes([a, b, c, d]) });
+            let founded = self.acceptor.blank();
+            founded.found(Cluster { number: 1, random: u32::from_le_bytes([a, b, c, d]) });
             for voter in self.voters.all() {
                 if let Some(incarnation) = self.election.voted(voter) {
                     let boot = if voter == self.me { self.local.boot } else { 0 };
-                    self.acceptor.scratch.admit(voter, incarnation, boot);
+                    founded.admit(voter, incarnation, boot);
                 }
             }
         } else {
@@ -87,13 +86,19 @@ impl Engine {
             let lacks = self.peers.incarnation(host) == Some(row.incarnation)
                 && !self.proposer.has(host, &self.acceptor.accepted);
             if host != self.me && row.counts() && lacks {
-                self.courier.propose(host);
+                // An appliance without memory has no base; of all others the delta itself finds out.
+                let seen = self.watch.seen(host);
+                if seen.incarnation == row.incarnation && !seen.beat.memory {
+                    self.courier.propose_whole(host);
+                } else {
+                    self.courier.propose(host);
+                }
             }
         }
     }
 
     pub(super) fn on_accept(&mut self, now: Instant, from: HostId, incarnation: Incarnation, slot: Slot, digest: u64) {
-        let current = slot == self.acceptor.slot && digest == self.acceptor.encoded.digest;
+        let current = slot == self.acceptor.slot && digest == self.acceptor.encoded.content.digest;
         if !self.proposer.leads() || slot.ballot != self.proposer.ballot || !current {
             return;
         }

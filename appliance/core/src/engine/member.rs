@@ -10,7 +10,7 @@ use crate::rule::Rule;
 use crate::status::{Counter, HostState};
 use crate::time::{Duration, Instant};
 use crate::wire::guard;
-use crate::wire::message::{Heartbeat, LocalNode, Message, Piece, Slot};
+use crate::wire::message::{Heartbeat, LocalNode, Message, Piece, Proposal, Slot};
 use crate::wire::node as protocol;
 
 impl Engine {
@@ -122,10 +122,10 @@ impl Engine {
         let ballot = self.election.stand(now, self.me, self.acceptor.promised, first_boot);
         assert!(self.acceptor.promise(ballot), "a candidate's ballot is above all that it promised");
         self.follower.forsake();
-        self.acceptor.forget_scratch();
+        self.acceptor.forget_fetched();
         self.count(Counter::Elections);
         log::info!("stands for election under ballot {ballot}{}", if first_boot { " (first boot)" } else { "" });
-        let (slot, digest) = (self.acceptor.slot, self.acceptor.encoded.digest);
+        let (slot, digest) = (self.acceptor.slot, self.acceptor.encoded.content.digest);
         self.election.grant(self.me, self.incarnation, slot, digest, self.acceptor.memory);
         for voter in self.voters.all().filter(|&voter| voter != self.me) {
             self.outbox.send(voter, Message::Vote { ballot, first_boot });
@@ -195,7 +195,7 @@ impl Engine {
             granted,
             promised: self.acceptor.promised,
             accepted: self.acceptor.slot,
-            digest: self.acceptor.encoded.digest,
+            digest: self.acceptor.encoded.content.digest,
             memory: self.acceptor.memory,
         };
         self.outbox.send(from, answer);
@@ -230,14 +230,27 @@ impl Engine {
         if self.proposer.leads() || (head.fetched && self.election.phase != Phase::Voting) {
             return;
         }
-        match self.acceptor.take(from, head, bytes) {
+        let taken = self.acceptor.take(from, head, bytes);
+        self.on_taken(now, from, taken, head.slot, head.digest);
+    }
+
+    pub(super) fn on_delta(&mut self, now: Instant, from: HostId, head: &Proposal, bytes: &[u8]) {
+        if !self.proposer.leads() {
+            let taken = self.acceptor.take_delta(from, head, bytes);
+            self.on_taken(now, from, taken, head.slot, head.digest);
+        }
+    }
+
+    fn on_taken(&mut self, now: Instant, from: HostId, taken: Taken, slot: Slot, digest: u64) {
+        match taken {
             Taken::Nothing => {}
             Taken::Fetched => self.consider_outcome(now),
+            Taken::NeedsWhole => self.outbox.send(from, Message::NeedWhole { slot }),
             Taken::Accepted => {
                 self.courier.clear();
                 self.election.rest(now);
-                self.follower.follow(now, head.slot.ballot, true);
-                self.outbox.send(from, Message::Accept { slot: head.slot, digest: head.digest });
+                self.follower.follow(now, slot.ballot, true);
+                self.outbox.send(from, Message::Accept { slot, digest });
             }
         }
     }

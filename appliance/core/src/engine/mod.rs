@@ -298,6 +298,12 @@ impl Engine {
                 }
             }
             Message::Piece(ref head) => self.on_piece(now, from, head, piece),
+            Message::Delta(ref head) => self.on_delta(now, from, head, piece),
+            Message::NeedWhole { slot } => {
+                if self.proposer.leads() && slot == self.acceptor.slot {
+                    self.courier.propose_whole(from);
+                }
+            }
             Message::Accept { slot, digest } => self.on_accept(now, from, incarnation, slot, digest),
             Message::Commit { slot } => self.on_commit(now, from, slot),
             Message::Order(ref order) => self.on_order(now, from, order),

@@ -75,7 +75,8 @@ impl Engine {
     /// The courier's next piece, sealed.
     fn next_piece(&mut self) -> Option<(HostId, usize, Traffic)> {
         while self.pieces < PIECES_PER_TURN {
-            let (to, message, bytes) = self.courier.next(&self.acceptor.encoded, self.acceptor.slot)?;
+            let (to, message, bytes) =
+                self.courier.next(&self.acceptor.encoded, &self.acceptor.delta, self.acceptor.slot)?;
             self.pieces += 1;
             if let Some(sealed) = self.peers.seal(to, None, &message, bytes, &mut self.datagram) {
                 let length = sealed.len();

@@ -11,6 +11,7 @@
 //! host:  out --asks--> member --accused--> condemned --Confirmed--> down --asks--> member
 //! ```
 
+pub mod digest;
 mod history;
 mod host;
 mod node;
@@ -22,15 +23,15 @@ use crate::limits::{HISTORY_MAX, HOSTS_MAX, ID_SLOTS, NODES_MAX};
 use crate::status::{HistoryEntry, HostState, Reason};
 use crate::wire::node::{NodeState, Target};
 use crate::wire::{Error, Fields, Result, put};
+pub use digest::digest;
 use history::History;
 pub use host::HostRow;
 pub use node::NodeRow;
 pub use record::{Evidence, Record};
 use row::{Key, Kind, Row, Rows, Sink};
-use sha2::{Digest, Sha256};
 
 /// Bytes before the rows.
-const HEAD_BYTES: usize = 32;
+pub const HEAD_BYTES: usize = 32;
 /// The largest encoded state.
 pub const STATE_BYTES_MAX: usize =
     HEAD_BYTES + HOSTS_MAX * Kind::Host.bytes() + NODES_MAX * Kind::Node.bytes() + HISTORY_MAX * Kind::History.bytes();
@@ -221,7 +222,10 @@ impl State {
         Ok(())
     }
 
-    fn clear(&mut self) {
+    /// Begins anew, as `EMPTY`.
+    pub fn clear(&mut self) {
+        self.cluster = Cluster::NONE;
+        self.version = 0;
         self.hosts.fill(HostRow::NONE);
         self.nodes.fill(NodeRow::NONE);
         self.history.clone_from(&History::EMPTY);
@@ -251,13 +255,6 @@ fn numbered(key: Key) -> Result<usize> {
         [0, 0, number] if number != 0 => Ok(usize::from(number)),
         _ => Err(Error),
     }
-}
-
-/// The digest by which two encoded states are told apart.
-#[must_use]
-pub fn digest(encoded: &[u8]) -> u64 {
-    let hash: [u8; 32] = Sha256::digest(encoded).into();
-    Fields(&hash).u64(0)
 }
 
 #[cfg(test)]

@@ -80,6 +80,19 @@ impl<'b> Sink<'b> {
     }
 }
 
+/// Cuts the next whole row, kind and key with it, off these bytes; `None` when there is no more. Whether rows are in order is
+/// not looked at.
+///
+/// # Errors
+/// Unknown kind, or half a row; `bytes` is then as it was.
+pub fn cut<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>> {
+    let Some(&first) = bytes.first() else { return Ok(None) };
+    let kind = Kind::from_wire(first).ok_or(Error)?;
+    let (row, rest) = bytes.split_at_checked(kind.bytes()).ok_or(Error)?;
+    *bytes = rest;
+    Ok(Some(row))
+}
+
 /// One row, read.
 #[derive(Clone, Copy)]
 pub struct Row<'a> {
@@ -108,15 +121,13 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// Unknown kind, half a row, or one that does not come after the one before.
     pub fn read(&mut self) -> Result<Option<Row<'a>>> {
-        let Some(&first) = self.bytes.first() else { return Ok(None) };
-        let kind = Kind::from_wire(first).ok_or(Error)?;
-        let (row, rest) = self.bytes.split_at_checked(kind.bytes()).ok_or(Error)?;
+        let Some(row) = cut(&mut self.bytes)? else { return Ok(None) };
+        let kind = row.first().copied().and_then(Kind::from_wire).ok_or(Error)?;
         let key = Fields(row).array(1);
         if self.last.is_some_and(|last| last >= (kind, key)) {
             return Err(Error);
         }
         self.last = Some((kind, key));
-        self.bytes = rest;
         Ok(Some(Row { kind, key, body: Fields(row.get(HEAD_BYTES..).ok_or(Error)?) }))
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the layouts. A message is small and `Copy`; only a piece of the replicated state carries bytes along.
 //! Which rule makes which field necessary is cited at the field.
 
+mod delta;
 mod fields;
 mod heartbeat;
 
@@ -12,6 +13,7 @@ use crate::id::{Ballot, Incarnation, Run};
 use crate::io::Traffic;
 use crate::wire::datagram::MESSAGE_MAX;
 use crate::wire::node::Target;
+pub use delta::Proposal;
 use fields::{Reader, Writer};
 pub use heartbeat::{Health, Heartbeat, LocalNode};
 
@@ -153,6 +155,13 @@ pub enum Message {
     },
     /// A piece of a state; its bytes follow.
     Piece(Piece),
+    /// A piece of a delta; its bytes follow.
+    Delta(Proposal),
+    /// The receiver of a delta does not hold its base: send the whole state.
+    NeedWhole {
+        /// The slot of the proposal.
+        slot: Slot,
+    },
     /// Accepted.
     Accept {
         /// What.
@@ -209,6 +218,8 @@ mod kind {
     pub const ORDER_ANSWER: u8 = 14;
     pub const CONDEMNED: u8 = 15;
     pub const REQUEST: u8 = 16;
+    pub const DELTA: u8 = 28;
+    pub const NEED_WHOLE: u8 = 29;
 }
 
 impl Message {
@@ -216,9 +227,13 @@ impl Message {
     #[must_use]
     pub const fn traffic(&self) -> Traffic {
         match self {
-            Self::Piece(_) | Self::Fetch { .. } | Self::Order(_) | Self::OrderAnswer { .. } | Self::Request { .. } => {
-                Traffic::State
-            }
+            Self::Piece(_)
+            | Self::Delta(_)
+            | Self::NeedWhole { .. }
+            | Self::Fetch { .. }
+            | Self::Order(_)
+            | Self::OrderAnswer { .. }
+            | Self::Request { .. } => Traffic::State,
             _ => Traffic::Membership,
         }
     }
@@ -248,6 +263,8 @@ impl Message {
                 .flag(memory),
             Self::Fetch { ballot, slot } => w.u8(kind::FETCH).ballot(ballot).slot(slot),
             Self::Piece(ref head) => return emit_piece(head, w, piece),
+            Self::Delta(ref head) => return delta::emit(head, w, piece),
+            Self::NeedWhole { slot } => w.u8(kind::NEED_WHOLE).slot(slot),
             Self::Accept { slot, digest } => w.u8(kind::ACCEPT).slot(slot).u64(digest),
             Self::Commit { slot } => w.u8(kind::COMMIT).slot(slot),
             Self::Order(ref order) => emit_order(order, &mut w),
@@ -297,6 +314,8 @@ impl Message {
             },
             kind::FETCH => Self::Fetch { ballot: r.ballot(), slot: r.slot() },
             kind::PIECE => return parse_piece(bytes),
+            kind::DELTA => return delta::parse(bytes),
+            kind::NEED_WHOLE => Self::NeedWhole { slot: r.slot() },
             kind::ACCEPT => Self::Accept { slot: r.slot(), digest: r.u64() },
             kind::COMMIT => Self::Commit { slot: r.slot() },
             kind::ORDER => Self::Order(parse_order(&mut r)?),
@@ -399,6 +418,7 @@ mod tests {
             Message::Fetch { ballot, slot },
             Message::Accept { slot, digest: 8 },
             Message::Commit { slot },
+            Message::NeedWhole { slot },
             Message::Order(order),
             Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Confirmed(Class::PowerOff), tried: true },
             Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Unknown, tried: false },
@@ -424,6 +444,16 @@ mod tests {
         let mut buffer = [0xa5; MESSAGE_MAX];
         let length = Message::Piece(head).emit(&mut buffer, b"bytes");
         assert_eq!(Message::parse(&buffer[..length]), Ok((Message::Piece(head), b"bytes".as_slice())));
+        let head = Proposal {
+            slot: Slot::default(),
+            digest: 1,
+            base_version: 2,
+            base_digest: 3,
+            total: u32::MAX,
+            offset: u32::MAX - 1,
+        };
+        let length = Message::Delta(head).emit(&mut buffer, b"other");
+        assert_eq!(Message::parse(&buffer[..length]), Ok((Message::Delta(head), b"other".as_slice())));
     }
 
     #[test]
@@ -437,7 +467,7 @@ mod tests {
                 seed ^= seed << 17;
                 *byte = seed.to_le_bytes()[0];
             }
-            bytes[0] %= 18;
+            bytes[0] %= 36;
             let _ = Message::parse(&bytes[..usize::from(bytes[1])]);
         }
     }
