@@ -14,6 +14,7 @@ impl Engine {
     pub fn check(&self) {
         let (acceptor, proposer) = (&self.acceptor, &self.proposer);
         assert!(acceptor.promised >= acceptor.slot.ballot, "what was accepted was promised (SAFETY A3)");
+        assert!(acceptor.encoded.content.version == acceptor.slot.version, "the bytes are those of what was accepted");
         assert!(acceptor.committed_slot <= acceptor.slot, "what is committed was accepted");
         assert!(acceptor.committed.version <= acceptor.accepted.version, "committed is never ahead of accepted");
         assert!(acceptor.memory || acceptor.slot.version == 0, "who accepted something has memory (SAFETY B1)");
