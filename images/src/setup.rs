@@ -30,10 +30,19 @@ pub fn ensure(packages: &[&str]) -> Result<(), Error> {
         return Ok(());
     }
     // The package lists may be old or missing altogether.
+    renew(&missing)
+}
+
+/// Sees to it that these Debian packages are installed as new as the package archive has them: old lists know old versions.
+///
+/// # Errors
+/// If `apt-get` refuses: one sentence with the command that a person can run.
+pub fn renew(packages: &[&str]) -> Result<(), Error> {
     println!("updating the package lists");
+    let advice = format!("apt-get update && apt-get install --yes {}", packages.join(" "));
     let refused = |error: Error| Error(format!("apt-get refuses; see what it says to: {advice}\n{error}"));
     run::output(apt_get().arg("update")).map_err(refused)?;
-    install(&missing).map_err(refused)
+    install(packages).map_err(refused)
 }
 
 /// Those of the packages that are not installed.

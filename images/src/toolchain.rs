@@ -55,6 +55,11 @@ pub fn find() -> Result<Toolchain, Error> {
     }
     println!("no rustc 1.{MINOR_MIN} or later with library sources was found");
     setup::ensure(&DEBIAN)?;
+    if let Some(found) = probe(debian) {
+        return Ok(found);
+    }
+    println!("Debian's rustc-web is older than 1.{MINOR_MIN}, perhaps only by old package lists");
+    setup::renew(&DEBIAN)?;
     probe(debian).ok_or_else(|| {
         Error(format!(
             "Debian's rustc-web is older than 1.{MINOR_MIN}: enable Debian's security archive, or install a \
