@@ -268,6 +268,9 @@ pub fn scaled(timing: Timing, factor: u32) -> Timing {
         brake_ms: by(timing.brake_ms),
         drill_ms: by(timing.drill_ms),
         fence_at_once_max: timing.fence_at_once_max,
+        barrier_ms: by(timing.barrier_ms),
+        recover_ms: by(timing.recover_ms),
+        takeover_ms: by(timing.takeover_ms),
     }
 }
 
@@ -291,6 +294,9 @@ fn timing_json(timing: &Timing) -> Value {
         "brake_ms": timing.brake_ms,
         "drill_ms": timing.drill_ms,
         "fence_at_once_max": timing.fence_at_once_max,
+        "barrier_ms": timing.barrier_ms,
+        "recover_ms": timing.recover_ms,
+        "takeover_ms": timing.takeover_ms,
     })
 }
 

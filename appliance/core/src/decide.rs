@@ -8,6 +8,7 @@
 use crate::config::Config;
 use crate::fencing::Class;
 use crate::fencing::harness::Harness;
+use crate::groups::{self, reports::Reports};
 use crate::heartbeat::Watch;
 use crate::id::{BootId, HostId, NodeId, Run};
 use crate::limits::LEVEL_DEVICES_MAX;
@@ -31,6 +32,8 @@ pub struct Facts<'a> {
     pub watch: &'a Watch,
     /// Proofs.
     pub harness: &'a Harness,
+    /// What members' nodes said about groups.
+    pub groups: &'a Reports,
     /// Which rules hold.
     pub rules: Rules,
 }
@@ -48,7 +51,7 @@ pub fn decide(facts: &Facts<'_>, next: &mut State) -> bool {
     for host in &facts.config.hosts {
         changed |= close_host(facts, next, HostId::new(host.id));
     }
-    changed
+    groups::barrier::decide(facts, next, changed) || changed
 }
 
 /// Carries out an operator's word. Whether there is somebody to fence.
@@ -257,6 +260,8 @@ fn accuse(facts: &Facts<'_>, next: &mut State, node: NodeId, row: &NodeRow, loca
         Health::Panicked if same || local.incarnation == 0 && local.counter == row.run.counter => Reason::Panicked,
         Health::Silent if same => Reason::Silent,
         Health::Gasped if same => Reason::LastGasp,
+        // Who says BYE with a volume open did not leave: it may write (SAFETY G6).
+        Health::Left if same && next.groups.stands(node, row.incarnation) => Reason::LeftMounted,
         Health::Left if same => {
             next.release(node);
             return true;

@@ -78,6 +78,51 @@ impl Run {
     }
 }
 
+/// A short name of a cluster or a service, or a volume's number: what fits into every frame that names one. All zero: none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label(pub [u8; LABEL_BYTES]);
+
+/// Bytes of a label: OCFS2 names a cluster in 16 characters and a volume by a UUID.
+pub const LABEL_BYTES: usize = 16;
+
+/// A volume: the UUID of its file system.
+pub type Volume = Label;
+
+impl Label {
+    /// None.
+    pub const NONE: Self = Self([0; LABEL_BYTES]);
+
+    /// The label that a name makes; what is beyond 16 bytes is cut.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let mut bytes = [0; LABEL_BYTES];
+        for (place, byte) in bytes.iter_mut().zip(name.bytes()) {
+            *place = byte;
+        }
+        Self(bytes)
+    }
+
+    /// Whether it names anything.
+    #[must_use]
+    pub fn is_some(&self) -> bool {
+        *self != Self::NONE
+    }
+
+    /// The name that it was made of, where it is one.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        let end = self.0.iter().position(|&byte| byte == 0).unwrap_or(LABEL_BYTES);
+        core::str::from_utf8(self.0.get(..end)?).ok()
+    }
+}
+
+/// As a UUID: 32 hexadecimal digits.
+impl core::fmt::Display for Label {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// The right to lead: greater ballots win, rounds before hosts (SAFETY A3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ballot {

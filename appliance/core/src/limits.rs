@@ -24,6 +24,17 @@ pub const LEVELS_MAX: usize = 4;
 pub const LEVEL_DEVICES_MAX: usize = 4;
 /// Hosts named as executors of one device. An empty list means every host that the device does not cover.
 pub const EXECUTORS_MAX: usize = 8;
+/// Clusters that share one set of appliances.
+pub const CLUSTERS_MAX: usize = 4;
+/// Named services. A row of the state is reserved for each.
+pub const SERVICES_MAX: usize = 32;
+/// Groups: volumes that are mounted somewhere. A JOIN of one more is answered BUSY.
+pub const GROUPS_MAX: usize = 16;
+/// Memberships of all groups together, and fates that are still to be told: four volumes on every node. A JOIN without room
+/// is answered BUSY.
+pub const MEMBERSHIPS_MAX: usize = 1024;
+/// Takeovers under way, named services included. A death that finds no room waits in its group, which stays unfinished.
+pub const TAKEOVERS_MAX: usize = 96;
 /// Characters of a name in the configuration.
 pub const NAME_MAX: usize = 32;
 /// Bytes of an IPMI password: RMCP+ cuts there.
@@ -164,6 +175,16 @@ pub const VIEW_AGAIN_MS: u32 = 2000;
 /// How often a datagram that wants an answer is sent again, ms.
 pub const RESEND_MS: u32 = 50;
 
+/// The longest pause between two times that a step of a group is told, or an answer to it reported, ms.
+pub const STEP_AGAIN_MAX_MS: u32 = 400;
+/// How long a member may take to stop or to start before it is condemned (SAFETY G4), ms: an election and an appliance's
+/// restart in between condemn nobody.
+pub const BARRIER_MS: u32 = 5000;
+/// How long a member may take to recover after it started, ms: the replay of the largest journals on a slow disk.
+pub const RECOVER_MS: u32 = 60_000;
+/// How long an owner may be silent about a service that it was given before it is condemned (SAFETY I1), ms.
+pub const TAKEOVER_MS: u32 = 30_000;
+
 /// UDP port of heartbeats and agreement: the class that is never dropped for another.
 pub const PORT_MEMBERSHIP: u16 = 7641;
 /// UDP port of state transfer and fencing orders.
@@ -176,3 +197,5 @@ pub const PORT_VSOCK: u32 = 7640;
 // The times: the same function that is asked about a person's configuration.
 const _: () = assert!(crate::config::check::relations(&crate::config::Timing::DEFAULT).is_none());
 const _: () = assert!(STALL_HEARTBEATS * HEARTBEAT_MS < HOST_DEAD_MS);
+// A row for each named service, and still room for the dead of a whole group of usual size.
+const _: () = assert!(SERVICES_MAX + LOCAL_NODES_MAX * 8 <= TAKEOVERS_MAX);

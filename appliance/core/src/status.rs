@@ -311,6 +311,10 @@ pub enum Reason {
     LastGasp = 8,
     /// A node on it could not be fenced alone.
     NodeUnfenced = 9,
+    /// It did not do a step of its group's barrier in time (SAFETY G4).
+    Stuck = 10,
+    /// It said BYE with a volume open (SAFETY G6).
+    LeftMounted = 11,
 }
 
 impl Reason {
@@ -328,6 +332,8 @@ impl Reason {
             7 => Self::Operator,
             8 => Self::LastGasp,
             9 => Self::NodeUnfenced,
+            10 => Self::Stuck,
+            11 => Self::LeftMounted,
             _ => return None,
         })
     }
@@ -346,6 +352,8 @@ impl Reason {
             Self::Operator => "operator",
             Self::LastGasp => "last gasp",
             Self::NodeUnfenced => "a node on it could not be fenced alone",
+            Self::Stuck => "stuck in a group's barrier",
+            Self::LeftMounted => "left with a volume open",
         }
     }
 }

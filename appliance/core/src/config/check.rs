@@ -4,6 +4,7 @@
 //! one, or let a configuration pass under which a host could never be fenced or two leaders could act. Works on any order
 //! of the lists, so that the numbers in a sentence can be those of the file that a person reads.
 
+mod clusters;
 mod devices;
 mod links;
 mod members;
@@ -134,7 +135,9 @@ pub fn check(config: &Config) -> Result<(), Broken> {
     members::nodes(config)?;
     members::cids(config)?;
     devices::devices(config)?;
-    devices::levels(config)
+    devices::levels(config)?;
+    clusters::clusters(config)?;
+    clusters::services(config)
 }
 
 /// What is allowed and still worth a word; the first of each kind.

@@ -4,14 +4,16 @@
 //! which rule a value breaks. The same file goes to every host; only the host's number differs. See docs/OPERATING.md.
 
 pub mod check;
+mod clusters;
 pub mod parse;
 mod text;
 
 use crate::id::{HostId, NodeId};
 use crate::limits::{
-    self, DEVICES_MAX, EXECUTORS_MAX, HOSTS_MAX, LEVEL_DEVICES_MAX, LEVELS_MAX, LINKS_MAX, LOCAL_NODES_MAX, NAME_MAX,
-    NODES_MAX, PASSWORD_MAX,
+    self, CLUSTERS_MAX, DEVICES_MAX, EXECUTORS_MAX, HOSTS_MAX, LEVEL_DEVICES_MAX, LEVELS_MAX, LINKS_MAX,
+    LOCAL_NODES_MAX, NAME_MAX, NODES_MAX, PASSWORD_MAX, SERVICES_MAX,
 };
+pub use clusters::{Cluster, Service, ShortName};
 use heapless::{String, Vec};
 use serde::Deserialize;
 pub use text::{Ipv4, Mac, Secret};
@@ -45,6 +47,10 @@ pub struct Config {
     pub nodes: Vec<Node, NODES_MAX>,
     /// The fencing devices.
     pub devices: Vec<Device, DEVICES_MAX>,
+    /// The clusters; none: all nodes are one, with the name of the whole.
+    pub clusters: Vec<Cluster, CLUSTERS_MAX>,
+    /// The named services.
+    pub services: Vec<Service, SERVICES_MAX>,
     /// Accept a test image with doors for deliberate faults. Never set it where data matters.
     pub allow_faults: bool,
 }
@@ -89,6 +95,12 @@ pub struct Timing {
     pub drill_ms: u32,
     /// Not a time: how many accusations by silence may be unconfirmed at a time.
     pub fence_at_once_max: u32,
+    /// Bound of stopping and of starting a group.
+    pub barrier_ms: u32,
+    /// Bound of a member's recovery.
+    pub recover_ms: u32,
+    /// Bound of an owner's silence.
+    pub takeover_ms: u32,
 }
 
 impl Timing {
@@ -112,6 +124,9 @@ impl Timing {
         brake_ms: 0,
         drill_ms: 0,
         fence_at_once_max: 0,
+        barrier_ms: 0,
+        recover_ms: 0,
+        takeover_ms: 0,
     };
 
     /// The defaults of `limits`.
@@ -134,6 +149,9 @@ impl Timing {
         brake_ms: limits::BRAKE_MS,
         drill_ms: limits::DRILL_MS,
         fence_at_once_max: limits::FENCE_AT_ONCE_MAX,
+        barrier_ms: limits::BARRIER_MS,
+        recover_ms: limits::RECOVER_MS,
+        takeover_ms: limits::TAKEOVER_MS,
     };
 }
 
@@ -333,6 +351,8 @@ impl Config {
             hosts: Vec::new(),
             nodes: Vec::new(),
             devices: Vec::new(),
+            clusters: Vec::new(),
+            services: Vec::new(),
             allow_faults: false,
         }
     }

@@ -5,7 +5,7 @@
 //! in the unikernel (serde-json-core, which knows neither field nor position, so `Trace` remembers both) and in
 //! `palisadectl config check` (serde_json). Whether the values make sense is asked afterwards: `check`.
 
-use super::{Config, Device, Host, Name, Node, Timing};
+use super::{Cluster, Config, Device, Host, Name, Node, Service, Timing};
 use crate::limits::{CONFIG_BYTES_MAX, NAME_MAX};
 use core::fmt;
 use heapless::Vec;
@@ -13,7 +13,8 @@ use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error as _, MapAcces
 use sha2::{Digest, Sha256};
 
 /// The top-level fields of the file.
-pub const FIELDS: &[&str] = &["name", "epoch", "secret", "timing", "hosts", "nodes", "devices", "allow_faults"];
+pub const FIELDS: &[&str] =
+    &["name", "epoch", "secret", "timing", "hosts", "nodes", "devices", "clusters", "services", "allow_faults"];
 
 /// The fields that have no default.
 const REQUIRED: &[&str] = &["name", "epoch", "secret", "hosts", "nodes"];
@@ -221,6 +222,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 "hosts" => map.next_value_seed(List::<Host, _>(&mut into.hosts, trace))?,
                 "nodes" => map.next_value_seed(List::<Node, _>(&mut into.nodes, trace))?,
                 "devices" => map.next_value_seed(List::<Device, _>(&mut into.devices, trace))?,
+                "clusters" => map.next_value_seed(List::<Cluster, _>(&mut into.clusters, trace))?,
+                "services" => map.next_value_seed(List::<Service, _>(&mut into.services, trace))?,
                 _ => into.allow_faults = map.next_value()?,
             }
         }
@@ -243,6 +246,8 @@ fn clear(config: &mut Config) {
     config.hosts.clear();
     config.nodes.clear();
     config.devices.clear();
+    config.clusters.clear();
+    config.services.clear();
     config.allow_faults = false;
 }
 
@@ -306,10 +311,10 @@ impl<'de, T: Deserialize<'de>, const N: usize> Visitor<'de> for List<'_, T, N> {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::super::{Ipv4, Mac, Method};
     use super::*;
-    use crate::limits::{DEVICES_MAX, HOSTS_MAX, NODES_MAX};
+    use crate::limits::{CLUSTERS_MAX, DEVICES_MAX, HOSTS_MAX, NODES_MAX, SERVICES_MAX};
     use std::boxed::Box;
     use std::format;
     use std::string::{String, ToString};
@@ -336,6 +341,11 @@ pub(super) mod tests {
         {"name": "bmc1", "covers": [1], "executors": [2, 3], "method": {"ipmi": {"address": "192.168.9.101", "user": "admin", "password": "a\"b\u0041"}}},
         {"name": "bmc2", "covers": [2], "timeout_ms": 5000, "method": {"ipmi": {"address": "192.168.9.102", "port": 6230, "user": "admin", "password": "x", "suite_min": 17}}},
         {"name": "bmc3", "covers": [3], "method": {"ipmi": {"address": "192.168.9.103", "user": "admin", "password": "x"}}}
+      ],
+      "clusters": [{"name": "mail", "nodes": [1, 2]}, {"name": "web", "nodes": [2, 3]}],
+      "services": [
+        {"name": "queue", "cluster": "mail", "nodes": [2, 1], "policy": "preference"},
+        {"name": "front", "cluster": "web", "policy": "least-loaded"}
       ]
     }"#;
 
@@ -465,7 +475,16 @@ pub(super) mod tests {
             ));
         }
         json.pop();
-        json.push_str("]}");
+        let all = (1..=NODES_MAX).map(|id| id.to_string()).collect::<std::vec::Vec<_>>().join(",");
+        let clusters =
+            (0..CLUSTERS_MAX).map(|c| format!(r#"{{"name":"{:0>16}","nodes":[{all}]}}"#, format!("cluster{c}")));
+        let clusters = clusters.collect::<std::vec::Vec<_>>().join(",");
+        let service = |s| {
+            let (name, cluster) = (format!("service{s}"), format!("cluster{}", s % CLUSTERS_MAX));
+            format!(r#"{{"name":"{name:0>16}","cluster":"{cluster:0>16}","nodes":[{all}],"policy":"least-loaded"}}"#)
+        };
+        let services = (0..SERVICES_MAX).map(service).collect::<std::vec::Vec<_>>().join(",");
+        json.push_str(&format!("],\"clusters\":[{clusters}],\"services\":[{services}]}}"));
         json
     }
 

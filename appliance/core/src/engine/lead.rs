@@ -46,6 +46,7 @@ impl Engine {
         self.watch.begin(now);
         self.quorum_echo = Instant::ZERO;
         self.harness.begin(now);
+        self.reports.begin(now);
         self.keep_silence_of(now, old_leader);
         log::info!("leads under ballot {ballot}");
         self.propose(now);
@@ -230,12 +231,15 @@ impl Engine {
             config: self.config(),
             watch: &self.watch,
             harness: &self.harness,
+            groups: &self.reports,
             rules: self.rules,
         };
         if change(&facts, self.acceptor.next()) {
             let slot = Slot { ballot: self.proposer.ballot, version: self.acceptor.scratch.version };
             self.acceptor.adopt(slot);
             self.propose(now);
+        } else {
+            self.reports.settle(&self.acceptor.committed);
         }
     }
 

@@ -285,6 +285,7 @@ impl Engine {
             log::info!("admitted as incarnation {:x}", self.incarnation);
         }
         self.answer_requests();
+        self.groups_committed(now);
         self.node_timer = now;
         // A view that changes nothing of what we say waits for the next period: all members hear of it at the same time.
         self.urgent |= admitted && self.locals(now) != self.locals_told;

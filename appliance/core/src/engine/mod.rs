@@ -5,6 +5,7 @@
 //! (STATUS). Must never read a clock, allocate, or do I/O.
 
 mod check;
+mod groups;
 mod lead;
 mod member;
 mod messages;
@@ -22,6 +23,8 @@ use crate::entropy::Entropy;
 use crate::fencing::attempt::Answer;
 use crate::fencing::executor::Executor;
 use crate::fencing::harness::Harness;
+use crate::groups::desk::Desk;
+use crate::groups::reports::Reports;
 use crate::heartbeat::{Follower, Watch};
 use crate::id::{HostId, Incarnation};
 use crate::io::{Input, Road};
@@ -84,6 +87,11 @@ pub struct Engine {
     follower: Follower,
     watch: Watch,
     harness: Harness,
+    /// What the leader was told about groups.
+    reports: Reports,
+    /// What our own nodes said about groups, and to which leader that was told.
+    desk: Desk,
+    reported_to: HostId,
     executor: Executor,
     local: Local,
     sessions: Sessions,
@@ -157,6 +165,9 @@ impl Engine {
             follower: Follower::EMPTY,
             watch: Watch::EMPTY,
             harness: Harness::EMPTY,
+            reports: Reports::EMPTY,
+            desk: Desk::EMPTY,
+            reported_to: HostId::NONE,
             executor: Executor::EMPTY,
             local: Local::EMPTY,
             sessions: Sessions::EMPTY,
@@ -261,6 +272,7 @@ impl Engine {
         self.follow_up(now);
         self.lead_on(now);
         self.serve(now);
+        self.serve_groups(now);
         self.deadline = self.deadline.max(now);
     }
 
@@ -316,6 +328,8 @@ impl Engine {
             }
             Message::Condemned { version } => self.on_condemned(version),
             Message::Request { target, incarnation } => self.on_request(now, target, incarnation),
+            Message::GroupReport(ref report) => self.on_group_report(from, incarnation, report),
+            Message::TakeoverReport(_) => {}
         }
     }
 
@@ -334,6 +348,7 @@ impl Engine {
     fn distrust(&mut self, now: Instant) {
         self.local.forgive(now);
         self.watch.forgive(now);
+        self.reports.forgive(now);
         let span = Duration::from_millis(u64::from(crate::limits::DISTRUST_MS));
         let again = self.stalled_at.is_some_and(|before| now.since(before) < span);
         self.stalled_at = Some(now);

@@ -201,6 +201,7 @@ impl Engine {
                     self.urgent = true;
                 }
             }
+            (Word::Group(ref said), Road::Channel(_)) => self.on_group(now, road, node, incarnation, said),
             (Word::Bye, Road::Vsock(connection)) => self.outbox.close(connection),
             _ => self.count(Counter::FramesUnsound),
         }
@@ -245,6 +246,7 @@ impl Engine {
             self.local.beat(now, slot, stamp);
         }
         if opens {
+            self.desk.steps.hurry();
             self.say_view(road);
         }
     }

@@ -10,7 +10,7 @@ use crate::limits::{FRAME_PAYLOAD_MAX, PIECES_PER_TURN};
 use crate::outbox::{Class, Letter};
 use crate::status::Counter;
 use crate::time::Instant;
-use crate::wire::node::Message as Word;
+use crate::wire::node::{Group, Message as Word};
 
 impl Engine {
     /// The next output; `Deadline` when there is no more.
@@ -29,7 +29,7 @@ impl Engine {
         for class in [Class::Sessions, Class::Messages, Class::Queries] {
             while let Some(word) = self.outbox.next_word(class) {
                 let mut payload = [0; FRAME_PAYLOAD_MAX];
-                let (message, length) = self.fill(now, &word.message, &mut payload);
+                let Some((message, length)) = self.fill(now, &word.message, &mut payload) else { continue };
                 let emitted = self.sessions.emit(word.road, &message, &payload[..length], &mut self.frame);
                 if let Some(length) = emitted {
                     return Output::Session { road: word.road, bytes: &self.frame[..length] };
@@ -87,12 +87,15 @@ impl Engine {
         None
     }
 
-    /// A message for sessions whose payload is made when it leaves.
-    fn fill(&self, now: Instant, message: &Word, payload: &mut [u8; FRAME_PAYLOAD_MAX]) -> (Word, usize) {
-        match *message {
+    /// A message for sessions whose payload is made when it leaves. `None`: it says nothing any more.
+    fn fill(&self, now: Instant, message: &Word, payload: &mut [u8; FRAME_PAYLOAD_MAX]) -> Option<(Word, usize)> {
+        Some(match *message {
             Word::View { part, .. } => self.view_part(part, payload),
             Word::StatusPart { section, first, .. } => self.status_part(now, section, first, payload),
+            Word::Group(Group::Start { volume, generation, part, .. }) => {
+                (*message, self.start_part(volume, generation, part, payload)?)
+            }
             other => (other, 0),
-        }
+        })
     }
 }

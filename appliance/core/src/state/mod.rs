@@ -12,29 +12,38 @@
 //! ```
 
 pub mod digest;
+pub mod groups;
 mod history;
 mod host;
 mod node;
 mod record;
 pub mod row;
+pub mod takeovers;
 
 use crate::id::{BootId, Cluster, HostId, Incarnation, NodeId, Run};
-use crate::limits::{HISTORY_MAX, HOSTS_MAX, ID_SLOTS, NODES_MAX};
+use crate::limits::{GROUPS_MAX, HISTORY_MAX, HOSTS_MAX, ID_SLOTS, MEMBERSHIPS_MAX, NODES_MAX, TAKEOVERS_MAX};
 use crate::status::{HistoryEntry, HostState, Reason};
 use crate::wire::node::{NodeState, Target};
 use crate::wire::{Error, Fields, Result, put};
 pub use digest::digest;
+use groups::Groups;
 use history::History;
 pub use host::HostRow;
 pub use node::NodeRow;
 pub use record::{Evidence, Record};
 use row::{Key, Kind, Row, Rows, Sink};
+use takeovers::Takeovers;
 
 /// Bytes before the rows.
 pub const HEAD_BYTES: usize = 32;
 /// The largest encoded state.
-pub const STATE_BYTES_MAX: usize =
-    HEAD_BYTES + HOSTS_MAX * Kind::Host.bytes() + NODES_MAX * Kind::Node.bytes() + HISTORY_MAX * Kind::History.bytes();
+pub const STATE_BYTES_MAX: usize = HEAD_BYTES
+    + HOSTS_MAX * Kind::Host.bytes()
+    + NODES_MAX * Kind::Node.bytes()
+    + HISTORY_MAX * Kind::History.bytes()
+    + GROUPS_MAX * Kind::Group.bytes()
+    + MEMBERSHIPS_MAX * Kind::Membership.bytes()
+    + TAKEOVERS_MAX * Kind::Takeover.bytes();
 const FORMAT: u8 = 3;
 
 /// One version of everything.
@@ -47,6 +56,10 @@ pub struct State {
     hosts: [HostRow; ID_SLOTS],
     nodes: [NodeRow; ID_SLOTS],
     history: History,
+    /// Groups and who is in them.
+    pub groups: Groups,
+    /// Takeovers.
+    pub takeovers: Takeovers,
 }
 
 impl State {
@@ -57,6 +70,8 @@ impl State {
         hosts: [HostRow::NONE; ID_SLOTS],
         nodes: [NodeRow::NONE; ID_SLOTS],
         history: History::EMPTY,
+        groups: Groups::EMPTY,
+        takeovers: Takeovers::EMPTY,
     };
 
     /// Begins a cluster incarnation: the next view is its first. The rows stay.
@@ -195,6 +210,8 @@ impl State {
             row.encode(node, &mut sink);
         }
         self.history.encode(&mut sink);
+        self.groups.encode(&mut sink);
+        self.takeovers.encode(&mut sink);
         sink.written()
     }
 
@@ -229,6 +246,8 @@ impl State {
         self.hosts.fill(HostRow::NONE);
         self.nodes.fill(NodeRow::NONE);
         self.history.clone_from(&History::EMPTY);
+        self.groups.clear();
+        self.takeovers.clear();
     }
 
     fn decode_head(&mut self, head: &[u8]) -> Result<()> {
@@ -244,6 +263,9 @@ impl State {
             Kind::Host => self.hosts[numbered(row.key)?] = HostRow::decode(row)?,
             Kind::Node => self.nodes[numbered(row.key)?] = NodeRow::decode(row)?,
             Kind::History => self.history.decode(row)?,
+            Kind::Group => self.groups.decode_group(row)?,
+            Kind::Membership => self.groups.decode_member(row)?,
+            Kind::Takeover => self.takeovers.decode(row)?,
         }
         Ok(())
     }
@@ -279,6 +301,7 @@ mod tests {
                 state.confirm(Target::Node(node), Reason::Silent, &evidence, version + 1);
             }
         }
+        fill_groups(&mut state);
         let mut bytes = Box::new([0xa5; STATE_BYTES_MAX]);
         let length = state.encode(&mut bytes);
         assert_eq!(length, STATE_BYTES_MAX);
@@ -296,6 +319,39 @@ mod tests {
         let (first, second) = (HEAD_BYTES, HEAD_BYTES + Kind::Host.bytes());
         bytes.copy_within(first..second, second);
         assert!(copy.decode(&bytes[..length]).is_err(), "a row comes once");
+    }
+
+    /// All groups, memberships and takeovers that there can be.
+    fn fill_groups(state: &mut State) {
+        use groups::{Membership, Phase, Standing};
+        use takeovers::{Progress, Service, TakeoverRow};
+        for number in 1..=u8::try_from(GROUPS_MAX).unwrap_or(0) {
+            let group = state.groups.create(crate::id::Label::named("mail"), crate::id::Label([number; 16]));
+            assert_eq!(group, Some(number));
+            *state.groups.get_mut(number) =
+                groups::GroupRow { phase: Phase::Starting, generation: 1 << 41, ..*state.groups.get(number) };
+            for node in 1..=32 {
+                let incarnation = u64::from(node);
+                let row = Membership { group: number, node: NodeId::new(node), standing: Standing::Dead, incarnation };
+                assert!(state.groups.put(row));
+                assert!(state.groups.put(Membership {
+                    standing: Standing::Member,
+                    incarnation: incarnation + 1,
+                    ..row
+                }));
+            }
+        }
+        let full = Membership { group: 1, node: NodeId::new(33), standing: Standing::Left, incarnation: 1 };
+        assert!(!state.groups.has_room() && !state.groups.put(full));
+        assert!(state.groups.create(crate::id::Label::NONE, crate::id::Label([99; 16])).is_none());
+        for place in 0..32 {
+            let row = TakeoverRow::waiting(Service::Named(place), NodeId::new(9), 4);
+            assert!(state.takeovers.put(TakeoverRow { token: 5, progress: Progress::Taken, failures: 3, ..row }));
+            let (dead, group) = (NodeId::new(place + 1), Service::Recovery(1 + place % 16));
+            assert!(state.takeovers.put(TakeoverRow::waiting(group, dead, 6)));
+            assert!(state.takeovers.put(TakeoverRow::waiting(group, NodeId::new(place + 101), 6)));
+        }
+        assert!(!state.takeovers.put(TakeoverRow::waiting(Service::Recovery(1), NodeId::new(200), 6)));
     }
 
     #[test]

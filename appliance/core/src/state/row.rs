@@ -22,6 +22,12 @@ pub enum Kind {
     Node = 2,
     /// A closed record; its place in the history is the key.
     History = 3,
+    /// A group; its number is the key.
+    Group = 4,
+    /// A node in a group, or its fate there: group, node, whether it is over.
+    Membership = 5,
+    /// A takeover: service, and for a recovery the dead node.
+    Takeover = 6,
 }
 
 /// The key of a row among those of its kind.
@@ -35,6 +41,9 @@ impl Kind {
             1 => Self::Host,
             2 => Self::Node,
             3 => Self::History,
+            4 => Self::Group,
+            5 => Self::Membership,
+            6 => Self::Takeover,
             _ => return None,
         })
     }
@@ -47,6 +56,9 @@ impl Kind {
                 Self::Host => super::host::BODY_BYTES,
                 Self::Node => super::node::BODY_BYTES,
                 Self::History => super::history::BODY_BYTES,
+                Self::Group => super::groups::GROUP_BYTES,
+                Self::Membership => super::groups::MEMBER_BYTES,
+                Self::Takeover => super::takeovers::BODY_BYTES,
             }
     }
 }

@@ -37,6 +37,9 @@ const BROKEN: &[(Change, &str, &str)] = &[
     (|c| c.timing.stamp_gap_max_ms = 400, "timing.stamp_gap_max_ms", "2 * stamp_ms"),
     (|c| c.timing.node_dead_ms = 600, "timing.node_dead_ms", "3 * beat_ms"),
     (|c| c.timing.node_dead_ms = 5000, "timing.node_dead_ms", "node_dead_ms <"),
+    (|c| c.timing.barrier_ms = 3702, "timing.barrier_ms", "barrier_ms >"),
+    (|c| c.timing.recover_ms = 4999, "timing.recover_ms", "recover_ms >="),
+    (|c| c.timing.takeover_ms = 4999, "timing.takeover_ms", "takeover_ms >="),
     // Hosts and votes.
     (|c| c.hosts.clear(), "hosts", "at least one host"),
     (|c| c.hosts[0].id = 0, "hosts[0].id", "1 to 255"),
@@ -124,7 +127,23 @@ const BROKEN: &[(Change, &str, &str)] = &[
     (unequal_race, "hosts[1].race", "only levels that cover the same hosts may race"),
     (|c| c.nodes[0].levels[0][0] = name("bmc1"), "nodes[0].levels[0][0]", "qmp and guard"),
     (|c| c.nodes[0].levels[0].clear(), "nodes[0].levels[0]", "a level without a device"),
+    // Clusters and services.
+    (|c| c.clusters[0].name.clear(), "clusters[0].name", "a cluster of nodes needs a name"),
+    (|c| c.clusters[1].name = short("mail"), "clusters[1].name", "another cluster has this name"),
+    (|c| c.clusters[1].nodes.clear(), "clusters[1].nodes", "shares nothing"),
+    (|c| c.clusters[1].nodes[1] = 9, "clusters[1].nodes[1]", "no node has this number"),
+    (|c| c.clusters[1].nodes[1] = 2, "clusters[1].nodes[1]", "twice in this cluster"),
+    (|c| c.services[0].name.clear(), "services[0].name", "a service needs a name"),
+    (|c| c.services[1].name = short("queue"), "services[1].name", "another service has this name"),
+    (|c| c.services[0].cluster = short("news"), "services[0].cluster", "no cluster has this name"),
+    (|c| c.services[0].cluster.clear(), "services[0].cluster", "there are several clusters"),
+    (|c| c.services[0].nodes[0] = 3, "services[0].nodes[0]", "no node of the service's cluster"),
+    (|c| c.services[0].nodes[1] = 2, "services[0].nodes[1]", "twice for this service"),
 ];
+
+fn short(text: &str) -> crate::config::ShortName {
+    crate::config::ShortName::try_from(text).unwrap_or_default()
+}
 
 fn nic(config: &mut Config) -> &mut crate::config::Management {
     config.hosts[1].management.get_or_insert(crate::config::Management {
@@ -193,6 +212,7 @@ fn no_rule_is_without_a_broken_configuration() {
         include_str!("members.rs"),
         include_str!("links.rs"),
         include_str!("devices.rs"),
+        include_str!("clusters.rs"),
     ];
     let mut rules = 0;
     for block in sources.iter().flat_map(|source| source.split("require!(").flat_map(|s| s.split("relation!(")).skip(1))
@@ -234,6 +254,8 @@ fn warnings_name_what_they_are_about() {
     config.allow_faults = true;
     config.nodes[1].levels.clear();
     config.nodes.pop();
+    config.clusters.pop();
+    config.services.pop();
     config.hosts[2].levels.clear();
     assert_eq!(check(&config), Ok(()));
     assert_eq!(

@@ -17,73 +17,96 @@ pub struct Relation {
     pub rule: &'static str,
 }
 
+/// Returns the relation unless it holds.
+macro_rules! relation {
+    ($t:ident.$field:ident, $holds:expr, $rule:literal $(,)?) => {
+        if !$holds {
+            return Some(Relation { field: stringify!($field), value_ms: $t.$field, rule: $rule });
+        }
+    };
+}
+
 /// The first time relation of SAFETY C1 that does not hold. `limits` asserts it for the defaults, `check` asks it about
 /// what a person wrote, so that the two cannot drift apart.
 #[must_use]
 pub const fn relations(t: &Timing) -> Option<Relation> {
-    macro_rules! relation {
-        ($field:ident, $holds:expr, $rule:literal) => {
-            if !$holds {
-                return Some(Relation { field: stringify!($field), value_ms: t.$field, rule: $rule });
-            }
-        };
-    }
     let (host_dead, election_max) = (wide(t.host_dead_ms), wide(t.election_max_ms));
     let (promise, restart, lease) = (wide(t.promise_ms), wide(t.restart_ms), wide(t.node_lease_ms));
     relation!(
-        heartbeat_ms,
+        t.heartbeat_ms,
         4 * wide(t.heartbeat_ms) < host_dead,
         "4 * heartbeat_ms < host_dead_ms must hold, or a few lost heartbeats kill a host"
     );
     relation!(
-        promise_ms,
+        t.promise_ms,
         promise <= host_dead,
         "promise_ms <= host_dead_ms must hold, or a dead leader's promises outlast its accusation"
     );
     relation!(
-        election_jitter_ms,
+        t.election_jitter_ms,
         t.election_jitter_ms < t.election_max_ms,
         "election_jitter_ms < election_max_ms must hold, since it is a part of it"
     );
     relation!(
-        node_lease_ms,
+        t.node_lease_ms,
         lease >= 2 * (host_dead + election_max) + restart + wide(t.heartbeat_ms),
         "node_lease_ms >= 2 * (host_dead_ms + election_max_ms) + restart_ms + heartbeat_ms must hold, or a leader's death resets nodes"
     );
     relation!(
-        guard_lease_ms,
+        t.guard_lease_ms,
         wide(t.guard_lease_ms) >= lease + restart,
         "guard_lease_ms >= node_lease_ms + restart_ms must hold, or an appliance's restart kills nodes"
     );
     relation!(
-        cold_ms,
+        t.cold_ms,
         wide(t.cold_ms) > promise + 2 * election_max,
         "cold_ms > promise_ms + 2 * election_max_ms must hold, or a cold start overtakes an election"
     );
     relation!(
-        cold_ms,
+        t.cold_ms,
         wide(t.cold_ms) + promise + election_max < lease,
         "cold_ms + promise_ms + election_max_ms < node_lease_ms must hold, or a cold start finds nobody alive"
     );
     relation!(
-        restart_ms,
+        t.restart_ms,
         restart + wide(t.admission_ms) < host_dead,
         "restart_ms + admission_ms < host_dead_ms must hold, or an appliance's restart fences its host"
     );
     relation!(
-        stamp_gap_max_ms,
+        t.stamp_gap_max_ms,
         2 * wide(t.stamp_ms) < wide(t.stamp_gap_max_ms),
         "2 * stamp_ms < stamp_gap_max_ms must hold, or one late stamp looks like a pause"
     );
     relation!(
-        node_dead_ms,
+        t.node_dead_ms,
         3 * wide(t.beat_ms) < wide(t.node_dead_ms),
         "3 * beat_ms < node_dead_ms must hold, or a few late beats kill a node"
     );
     relation!(
-        node_dead_ms,
+        t.node_dead_ms,
         t.node_dead_ms < t.node_lease_ms,
         "node_dead_ms < node_lease_ms must hold, or a node resets itself before it is accused"
+    );
+    group_relations(t)
+}
+
+/// Those of groups and takeovers.
+const fn group_relations(t: &Timing) -> Option<Relation> {
+    let (host_dead, election_max, restart) = (wide(t.host_dead_ms), wide(t.election_max_ms), wide(t.restart_ms));
+    relation!(
+        t.barrier_ms,
+        wide(t.barrier_ms) > 2 * (host_dead + election_max) + restart,
+        "barrier_ms > 2 * (host_dead_ms + election_max_ms) + restart_ms must hold, or a leader's death condemns members of a group"
+    );
+    relation!(
+        t.recover_ms,
+        t.recover_ms >= t.barrier_ms,
+        "recover_ms >= barrier_ms must hold, since a member recovers after it started"
+    );
+    relation!(
+        t.takeover_ms,
+        t.takeover_ms >= t.barrier_ms,
+        "takeover_ms >= barrier_ms must hold, or a leader's death condemns the owner of a service"
     );
     None
 }
@@ -111,6 +134,9 @@ pub(super) fn times(timing: &Timing) -> Checked {
         ("order_ms", timing.order_ms),
         ("brake_ms", timing.brake_ms),
         ("drill_ms", timing.drill_ms),
+        ("barrier_ms", timing.barrier_ms),
+        ("recover_ms", timing.recover_ms),
+        ("takeover_ms", timing.takeover_ms),
     ];
     for (name, value) in all {
         require!(

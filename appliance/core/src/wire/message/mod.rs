@@ -5,6 +5,7 @@
 
 mod delta;
 mod fields;
+mod group;
 mod heartbeat;
 
 use super::{Error, Fields, Result};
@@ -15,6 +16,7 @@ use crate::wire::datagram::MESSAGE_MAX;
 use crate::wire::node::Target;
 pub use delta::Proposal;
 use fields::{Reader, Writer};
+pub use group::{GroupReport, TakeoverReport, Wish};
 pub use heartbeat::{Health, Heartbeat, LocalNode};
 
 /// Bytes of state in one piece.
@@ -79,7 +81,6 @@ pub struct Piece {
 
 /// One message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "there is no heap to box the heartbeat in; queues are sized for it")]
 pub enum Message {
     /// I am this incarnation; who are you? Answered whatever it says (SAFETY A7).
     Hello {
@@ -199,6 +200,10 @@ pub enum Message {
         /// Which incarnation of it the member had in view.
         incarnation: Incarnation,
     },
+    /// Member to leader: what a node said about a volume.
+    GroupReport(GroupReport),
+    /// Member to leader: what an owner said about a service.
+    TakeoverReport(TakeoverReport),
 }
 
 mod kind {
@@ -220,6 +225,8 @@ mod kind {
     pub const REQUEST: u8 = 16;
     pub const DELTA: u8 = 28;
     pub const NEED_WHOLE: u8 = 29;
+    pub const GROUP_REPORT: u8 = 17;
+    pub const TAKEOVER_REPORT: u8 = 18;
 }
 
 impl Message {
@@ -233,7 +240,9 @@ impl Message {
             | Self::Fetch { .. }
             | Self::Order(_)
             | Self::OrderAnswer { .. }
-            | Self::Request { .. } => Traffic::State,
+            | Self::Request { .. }
+            | Self::GroupReport(_)
+            | Self::TakeoverReport(_) => Traffic::State,
             _ => Traffic::Membership,
         }
     }
@@ -280,6 +289,8 @@ impl Message {
             }
             Self::Condemned { version } => w.u8(kind::CONDEMNED).u64(version),
             Self::Request { target, incarnation } => w.u8(kind::REQUEST).target(target).u64(incarnation),
+            Self::GroupReport(ref report) => group::emit_group(kind::GROUP_REPORT, report, &mut w),
+            Self::TakeoverReport(ref report) => group::emit_takeover(kind::TAKEOVER_REPORT, report, &mut w),
         };
         w.at
     }
@@ -327,6 +338,8 @@ impl Message {
             },
             kind::CONDEMNED => Self::Condemned { version: r.u64() },
             kind::REQUEST => Self::Request { target: r.target()?, incarnation: r.u64() },
+            kind::GROUP_REPORT => Self::GroupReport(group::parse_group(&mut r)?),
+            kind::TAKEOVER_REPORT => Self::TakeoverReport(group::parse_takeover(&mut r)?),
             _ => return Err(Error),
         };
         if r.at == bytes.len() { Ok((message, &[])) } else { Err(Error) }
@@ -424,6 +437,23 @@ mod tests {
             Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Unknown, tried: false },
             Message::Condemned { version: 3 },
             Message::Request { target: Target::Host(HostId::new(2)), incarnation: 9 },
+            Message::GroupReport(GroupReport {
+                number: 1,
+                wish: Wish::Leave,
+                cluster: crate::id::Label::named("mail"),
+                stopped: 1 << 40,
+                started: 3,
+                recovered: 4,
+                ..GroupReport::new(NodeId::new(5), 6, crate::id::Label([7; 16]))
+            }),
+            Message::TakeoverReport(TakeoverReport {
+                node: NodeId::new(1),
+                incarnation: 2,
+                service: crate::state::takeovers::Service::Named(31),
+                dead: NodeId::new(3),
+                token: 4,
+                taken: true,
+            }),
         ]
     }
 

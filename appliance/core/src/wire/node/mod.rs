@@ -17,14 +17,18 @@
 //! ```
 
 mod field;
+mod group;
 mod mail;
 mod operator;
 mod refusal;
+mod takeover;
 mod view;
 
+pub use group::{Fate, Group, START_ENTRIES, StartNode};
 pub use mail::{Address, Mail};
 pub use operator::{Section, Target};
 pub use refusal::{Gasp, Refusal};
+pub use takeover::{Given, Takeover, What};
 pub use view::{NodeEvent, NodeState, ViewNode};
 
 use super::frame::{BODY_BYTES, Frame};
@@ -158,6 +162,10 @@ pub enum Message {
     },
     /// From node to node, and where a node is.
     Mail(Mail),
+    /// About a group.
+    Group(Group),
+    /// About a takeover.
+    Takeover(Takeover),
 }
 
 impl Message {
@@ -215,7 +223,11 @@ impl Message {
             },
             kind::FENCE => Self::Fence { target: Target::read(&body)? },
             kind::FENCE_REPLY => Self::FenceReply { target: Target::read(&body)?, version: body.u64(field::VERSION) },
-            _ => return Err(Error),
+            other => {
+                let group = Group::parse(other, &body).map(|group| group.map(Self::Group));
+                let takeover = || Takeover::parse(other, &body).map(|takeover| takeover.map(Self::Takeover));
+                return group.or_else(takeover).unwrap_or(Err(Error));
+            }
         })
     }
 
@@ -283,6 +295,8 @@ impl Message {
                 target.write(body, kind::FENCE_REPLY)
             }
             Self::Mail(mail) => mail.emit_body(body),
+            Self::Group(ref group) => group.emit_body(body),
+            Self::Takeover(ref takeover) => takeover.emit_body(body),
         }
     }
 }

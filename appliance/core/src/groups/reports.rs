@@ -1,0 +1,152 @@
+//! What the leader was told about groups: the newest report of each node about each volume, and since when a step lasts.
+//!
+//! Owns the leader's table. Everything in it is a level that its appliance repeats until the view reflects it, so a new
+//! leader begins with nothing, and a full table is emptied.
+
+use crate::id::{HostId, Incarnation, NodeId, Volume};
+use crate::limits::{GROUPS_MAX, ID_SLOTS, MEMBERSHIPS_MAX};
+use crate::state::State;
+use crate::state::groups::{GroupNumber, Phase};
+use crate::time::Instant;
+use crate::wire::message::{GroupReport, Wish};
+use crate::wire::node::NodeState;
+use heapless::Vec;
+
+/// A step of a group, and since when this leader waits for it.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    generation: u64,
+    phase: Phase,
+    since: Instant,
+}
+
+/// The leader's table, sorted by node and volume.
+#[derive(Debug)]
+pub struct Reports {
+    table: Vec<GroupReport, MEMBERSHIPS_MAX>,
+    /// By host: its appliance, and the number of its newest report.
+    numbers: [(Incarnation, u32); ID_SLOTS],
+    steps: [Step; GROUPS_MAX],
+    /// The version of the view in which nothing was left to do; zero: there may be something.
+    settled: u64,
+}
+
+impl Reports {
+    /// Told nothing; all zero.
+    pub const EMPTY: Self = Self {
+        table: Vec::new(),
+        numbers: [(0, 0); ID_SLOTS],
+        steps: [Step { generation: 0, phase: Phase::Idle, since: Instant::ZERO }; GROUPS_MAX],
+        settled: 0,
+    };
+
+    /// Begins to lead.
+    pub fn begin(&mut self, now: Instant) {
+        self.table.clear();
+        self.numbers.fill((0, 0));
+        for step in &mut self.steps {
+            *step = Step { generation: 0, phase: Phase::Idle, since: now };
+        }
+        self.settled = 0;
+    }
+
+    /// It was we who were deaf: every step's time counts anew.
+    pub fn forgive(&mut self, now: Instant) {
+        for step in &mut self.steps {
+            step.since = step.since.max(now);
+        }
+    }
+
+    /// Takes a report. Whether it says anything new. One that was overtaken says nothing.
+    pub fn take(&mut self, from: HostId, appliance: Incarnation, report: &GroupReport) -> bool {
+        let last = &mut self.numbers[from.index()];
+        if last.0 == appliance && last.1 >= report.number {
+            return false;
+        }
+        *last = (appliance, report.number);
+        match self.find(report.node, report.volume) {
+            Ok(at) => {
+                let known = &mut self.table[at];
+                let same = GroupReport { number: known.number, ..*report } == *known;
+                *known = *report;
+                if same {
+                    return false;
+                }
+            }
+            Err(at) => {
+                let _fits = self.table.insert(at, *report);
+            }
+        }
+        self.settled = 0;
+        true
+    }
+
+    /// Where the report of this node about this volume stands, or would.
+    fn find(&mut self, node: NodeId, volume: Volume) -> Result<usize, usize> {
+        if self.table.is_full() {
+            self.table.clear();
+        }
+        place(&self.table, node, volume)
+    }
+
+    /// What this incarnation said about this volume.
+    #[must_use]
+    pub fn of(&self, node: NodeId, incarnation: Incarnation, volume: Volume) -> Option<&GroupReport> {
+        let at = place(&self.table, node, volume).ok()?;
+        self.table.get(at).filter(|report| report.incarnation == incarnation)
+    }
+
+    /// Who wants to be a member of something, or none any more.
+    pub fn wishes(&self) -> impl Iterator<Item = &GroupReport> {
+        self.table.iter().filter(|report| report.wish != Wish::None)
+    }
+
+    /// Since when this leader waits for the group's present step.
+    #[must_use]
+    pub fn since(&self, group: GroupNumber) -> Instant {
+        usize::from(group)
+            .checked_sub(1)
+            .and_then(|place| self.steps.get(place))
+            .map_or(Instant::ZERO, |step| step.since)
+    }
+
+    /// A view was committed: steps begin, wishes are granted, and what is over is forgotten.
+    pub fn committed(&mut self, now: Instant, view: &State) {
+        for (number, step) in (1u8..).zip(&mut self.steps) {
+            let row = view.groups.get(number);
+            if (step.generation, step.phase) != (row.generation, row.phase) {
+                *step = Step { generation: row.generation, phase: row.phase, since: now };
+            }
+        }
+        self.settled = 0;
+        self.table.retain_mut(|report| {
+            let row = view.node(report.node);
+            let group = view.groups.of(report.volume);
+            let standing = group.and_then(|group| view.groups.standing(group, report.node));
+            let stands = standing.is_some_and(|standing| standing.incarnation == report.incarnation);
+            if report.wish == if stands { Wish::Join } else { Wish::Leave } {
+                report.wish = Wish::None;
+            }
+            let lives = row.state == NodeState::Up && row.incarnation == report.incarnation;
+            lives && (stands || report.wish == Wish::Join)
+        });
+    }
+
+    /// Whether nothing can have become due since the last look, if the view itself is the same.
+    #[must_use]
+    pub const fn is_settled(&self, version: u64) -> bool {
+        self.settled == version
+    }
+
+    /// The last look at this view found nothing to do.
+    pub fn settle(&mut self, view: &State) {
+        if !view.groups.is_open() && self.wishes().next().is_none() {
+            self.settled = view.version;
+        }
+    }
+}
+
+/// Where a report stands in a table that is sorted by node and volume, or would.
+fn place(table: &[GroupReport], node: NodeId, volume: Volume) -> Result<usize, usize> {
+    table.binary_search_by_key(&(node, volume), |report| (report.node, report.volume))
+}
