@@ -1,6 +1,8 @@
 //! Every state that a few appliances and a node can reach by the rules of agreement and fencing, and what breaks when a
 //! rule is left out.
 
+use palisade_core::rule::Rules;
+use palisade_tests::model::replay::{hook, replay};
 use palisade_tests::model::{Ballot, Bounds, Node, Step, Without, World};
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::collections::BTreeSet;
@@ -85,15 +87,36 @@ fn holds<const N: usize>(bounds: Bounds) {
 }
 
 /// Checks that without a rule a run is found that breaks this property, and prints the run.
-fn breaks<const N: usize>(bounds: Bounds, without: Without, property: &'static str) {
+fn breaks<const N: usize>(bounds: Bounds, without: Without, property: &'static str) -> Vec<Step<N>> {
     let found = HasDiscoveries::AllOf(BTreeSet::from([property]));
     let model = Agreement::<N>(bounds.without(without));
-    let checker = model.checker().threads(2).finish_when(found).spawn_bfs().join();
+    // One thread, so that it is the same run each time.
+    let checker = model.checker().finish_when(found).spawn_bfs().join();
     println!("without {without:?}: \"{property}\" breaks within {} states:", checker.unique_state_count());
     let Some(path) = checker.discovery(property) else { panic!("without {without:?} nothing was caught") };
-    for step in path.into_actions() {
+    let path = path.into_actions();
+    for step in &path {
         println!("  {step}");
     }
+    path
+}
+
+/// The same run, walked by real cores: with the rule they refuse a step of it, without it they go all the way and S1 breaks.
+fn breaks_the_core_too<const N: usize>(bounds: Bounds, without: Without, property: &'static str, refusal: &str) {
+    let path = breaks::<N>(bounds.clone(), without, property);
+    let bounds = bounds.without(without);
+    let rule = hook(without).expect("the core has a hook for it");
+    let refused = replay(&path, &bounds, Rules::ALL).expect_err("with all rules the cores walk all of it");
+    println!("  with {rule:?} the cores refuse step {}: {}: {}", refused.step, refused.what, refused.why);
+    assert_eq!(refused.why, refusal);
+    assert!(refused.agree, "what was refused leaves all in disagreement");
+    let walked = std::panic::catch_unwind(|| replay(&path, &bounds, Rules::without(rule)));
+    let sentence = match walked {
+        Ok(ended) => panic!("without {rule:?} nothing breaks: {ended:?}"),
+        Err(panic) => panic.downcast::<String>().map_or_else(|_| String::new(), |it| *it),
+    };
+    println!("  without {rule:?}: {sentence}");
+    assert!(sentence.contains("S1: "), "without {rule:?} something else breaks: {sentence}");
 }
 
 /// These elections only, (round, host), and restarts of these hosts only.
@@ -145,34 +168,34 @@ fn long_three_hosts_agree_through_three_rounds_and_a_restart() {
 
 #[test]
 fn an_acceptor_takes_only_what_is_greater() {
-    breaks::<3>(Bounds::all(3, 2, 2, 0), Without::GreaterOnly, ONE_LINE);
+    breaks_the_core_too::<3>(Bounds::all(3, 2, 2, 0), Without::GreaterOnly, ONE_LINE, "it does not accept");
     breaks::<3>(Bounds::all(3, 2, 3, 0), Without::GreaterOnly, DOWN_STAYS);
 }
 
 #[test]
 fn the_newest_state_is_found_by_ballot_before_version() {
-    breaks::<3>(Bounds::all(3, 3, 2, 0), Without::NewestByBallot, ONE_LINE);
+    breaks_the_core_too::<3>(Bounds::all(3, 3, 2, 0), Without::NewestByBallot, ONE_LINE, "it does not win so");
 }
 
 #[test]
 fn what_was_adopted_is_committed_first() {
-    breaks::<3>(Bounds::all(3, 3, 2, 0), Without::CommitFirst, ONE_LINE);
+    breaks_the_core_too::<3>(Bounds::all(3, 3, 2, 0), Without::CommitFirst, ONE_LINE, "it does not propose that");
     breaks::<3>(Bounds::all(3, 2, 2, 0), Without::CommitFirst, COMMITS_FIRST);
 }
 
 #[test]
 fn a_vote_from_before_an_amnesia_does_not_count() {
-    breaks::<5>(five_hosts(), Without::NamedVotes, ONE_LINE);
+    breaks_the_core_too::<5>(five_hosts(), Without::NamedVotes, ONE_LINE, "it does not win so");
 }
 
 #[test]
 fn the_empty_appliance_does_not_count_itself_in() {
-    breaks::<3>(Bounds::all(3, 2, 2, 1), Without::QuorumOfOthers, ONE_LINE);
+    breaks_the_core_too::<3>(Bounds::all(3, 2, 2, 1), Without::QuorumOfOthers, ONE_LINE, "it counts no quorum");
 }
 
 #[test]
 fn an_appliance_does_not_vote_before_it_knows_that_it_was_admitted() {
-    breaks::<3>(stalled_leader(), Without::AdmittedVotes, ONE_LINE);
+    breaks_the_core_too::<3>(stalled_leader(), Without::AdmittedVotes, ONE_LINE, "it does not stand");
 }
 
 #[test]

@@ -17,7 +17,9 @@
 //! in any combination. A datagram for a dead incarnation is dropped (A7), so answers go with the life that asked for them.
 //! What can have no effect any more is forgotten, so that two states that behave alike are one.
 
+mod cores;
 mod fencing;
+pub mod replay;
 mod words;
 
 pub use words::{Appliance, Ballot, Bounds, Broken, Granted, Node, Order, Part, Proposal, Slot, Step, View, Without};

@@ -1,0 +1,231 @@
+//! Real cores without clocks: every datagram stays where it is until somebody delivers it, every clock stands still until
+//! somebody lets it go on.
+//!
+//! Owns the engines, their clocks and the bag of datagrams, and does nothing by itself. It knows the cluster's secret, so
+//! that it can read what it delivers. The checker of S1 sees every view that an engine holds committed. `replay` decides
+//! what happens.
+
+use crate::sim::check::Truth;
+use crate::sim::config;
+use palisade_core::config::Config;
+use palisade_core::engine::{Boot, Engine};
+use palisade_core::id::{HostId, Incarnation};
+use palisade_core::io::{Input, Output, Request};
+use palisade_core::limits::FRAME_MAX;
+use palisade_core::rule::Rules;
+use palisade_core::status::{Role, Summary};
+use palisade_core::time::Instant;
+use palisade_core::wire::datagram::{Head, MESSAGE_MAX, SenderKey};
+use palisade_core::wire::guard;
+use palisade_core::wire::message::Message;
+
+/// One appliance, by number from 0; its host's number is one more.
+struct Core {
+    engine: Box<Engine>,
+    clock: u64,
+    life: u32,
+    incarnation: Incarnation,
+    boots: u64,
+}
+
+/// A datagram on its way.
+pub struct Letter {
+    /// Who sent it, by number from 0.
+    pub from: u8,
+    /// To whom.
+    pub to: u8,
+    /// The sender's incarnation.
+    pub sender: Incarnation,
+    /// Which incarnation of the receiver it names; zero: any.
+    receiver: Incarnation,
+    /// What it says.
+    pub message: Message,
+    bytes: Vec<u8>,
+}
+
+impl Letter {
+    /// Whether it goes this way.
+    #[must_use]
+    pub const fn is(&self, from: u8, to: u8) -> bool {
+        self.from == from && self.to == to
+    }
+}
+
+/// The engines and what is between them.
+pub struct Cores {
+    config: &'static Config,
+    rules: Rules,
+    cores: Vec<Core>,
+    /// Everything that was sent and not delivered.
+    pub letters: Vec<Letter>,
+    /// What devices are to do, by executor.
+    pub requests: Vec<(u8, Request)>,
+    truth: Truth,
+    events: u64,
+}
+
+/// Where an engine's clock begins: some time after its host's start, so that nothing ends before zero.
+const CLOCK_AT_BOOT: u64 = 10_000_000;
+/// Time goes on in steps that no engine takes for a stall of its own.
+const STEP: u64 = 250_000;
+
+impl Cores {
+    /// So many appliances that obey these rules, each without memory.
+    #[must_use]
+    pub fn new(hosts: u8, votes: u8, rules: Rules) -> Self {
+        let config = config::cluster_with_votes(hosts, votes);
+        let mut all = Self {
+            config,
+            rules,
+            cores: Vec::new(),
+            letters: Vec::new(),
+            requests: Vec::new(),
+            truth: Truth::default(),
+            events: 0,
+        };
+        for host in 0..hosts {
+            all.cores.push(Core {
+                engine: Box::new(Engine::new()),
+                clock: CLOCK_AT_BOOT,
+                life: 0,
+                incarnation: 0,
+                boots: 0,
+            });
+            all.restart(host);
+        }
+        all
+    }
+
+    /// The numbers of all.
+    pub fn all(&self) -> impl Iterator<Item = u8> + use<> {
+        (0..=u8::MAX).take(self.cores.len())
+    }
+
+    /// The appliance begins a new life without memory.
+    pub fn restart(&mut self, host: u8) {
+        let (config, rules) = (self.config, self.rules);
+        let core = &mut self.cores[usize::from(host)];
+        core.life += 1;
+        core.incarnation = u64::from(host + 1) << 32 | u64::from(core.life);
+        *core.engine = Engine::new();
+        core.engine.obey(rules);
+        let seed = host.wrapping_mul(16).wrapping_add(u8::try_from(core.life).unwrap_or(0));
+        let boot =
+            Boot { host: HostId::new(host + 1), incarnation: core.incarnation, entropy: [seed; 32], config_hash: 1 };
+        core.engine.start(Instant::from_micros(core.clock), config, boot);
+        self.feed(host, Input::Tick);
+    }
+
+    /// What an engine says of itself.
+    #[must_use]
+    pub fn summary(&self, host: u8) -> Summary {
+        let core = &self.cores[usize::from(host)];
+        core.engine.summary(Instant::from_micros(core.clock))
+    }
+
+    /// What an engine is.
+    #[must_use]
+    pub fn role(&self, host: u8) -> Role {
+        self.cores[usize::from(host)].engine.role()
+    }
+
+    /// The newest version that an engine holds committed.
+    #[must_use]
+    pub fn version(&self, host: u8) -> u64 {
+        self.cores[usize::from(host)].engine.version()
+    }
+
+    /// The present incarnation.
+    #[must_use]
+    pub fn incarnation(&self, host: u8) -> Incarnation {
+        self.cores[usize::from(host)].incarnation
+    }
+
+    /// An input, and what comes of it.
+    pub fn feed(&mut self, host: u8, input: Input<'_>) {
+        let core = &mut self.cores[usize::from(host)];
+        let now = Instant::from_micros(core.clock);
+        core.engine.handle(now, input);
+        let mut sent = Vec::new();
+        loop {
+            match core.engine.poll(now) {
+                Output::Datagram { bytes, .. } => sent.push(bytes.to_vec()),
+                Output::Device(request) => self.requests.push((host, request)),
+                Output::Deadline(_) => break,
+                _ => {}
+            }
+        }
+        self.events += 1;
+        let summary = core.engine.summary(now);
+        self.truth.committed(self.events, host + 1, core.life, &summary, core.engine.view());
+        for bytes in sent {
+            let letter = self.read(bytes);
+            self.letters.push(letter);
+        }
+    }
+
+    fn read(&self, bytes: Vec<u8>) -> Letter {
+        let head = Head::parse(&bytes).expect("an engine sends datagrams");
+        let key = SenderKey::derive(&self.config.secret.0, &self.config.name, head.from, head.sender);
+        let mut text = [0; MESSAGE_MAX];
+        let text = head.open(&key, &bytes, &mut text).expect("sealed by its sender");
+        let (message, _) = Message::parse(text).expect("a message");
+        Letter {
+            from: head.from.get() - 1,
+            to: head.to.get() - 1,
+            sender: head.sender,
+            receiver: head.receiver,
+            message,
+            bytes,
+        }
+    }
+
+    /// Delivers the letters that are there now and for which this holds. How many.
+    pub fn deliver(&mut self, mut wanted: impl FnMut(&Letter) -> bool) -> usize {
+        let (now, later) = std::mem::take(&mut self.letters).into_iter().partition(|letter| wanted(letter));
+        self.letters = later;
+        let now: Vec<Letter> = now;
+        for letter in &now {
+            self.feed(letter.to, Input::Datagram { link: 0, bytes: &letter.bytes });
+        }
+        now.len()
+    }
+
+    /// Whether such a letter is on its way, to a life that can take it.
+    #[must_use]
+    pub fn has(&self, wanted: impl Fn(&Letter) -> bool) -> bool {
+        self.letters.iter().any(|it| wanted(it) && (it.receiver == 0 || it.receiver == self.incarnation(it.to)))
+    }
+
+    /// This engine's clock goes on.
+    pub fn pass(&mut self, host: u8, micros: u64) {
+        let steps = micros.div_ceil(STEP);
+        for _ in 0..steps {
+            self.cores[usize::from(host)].clock += micros / steps;
+            self.feed(host, Input::Tick);
+        }
+    }
+
+    /// All clocks go on together, and everything arrives.
+    pub fn all_is_well(&mut self, micros: u64) {
+        for _ in 0..micros / 20_000 {
+            for host in self.all() {
+                self.pass(host, 20_000);
+            }
+            for _ in 0..8 {
+                self.deliver(|_| true);
+            }
+        }
+    }
+
+    /// This host's boot becomes another one: a fact of which its appliance needs nobody's word.
+    pub fn new_boot(&mut self, host: u8) {
+        let core = &mut self.cores[usize::from(host)];
+        core.boots += 1;
+        let boot = u64::from(host + 1) << 32 | core.boots;
+        let stamp = guard::Message::Stamp { boot, clock: core.clock };
+        let mut frame = [0; FRAME_MAX];
+        let bytes = stamp.frame(0).emit(&mut frame).to_vec();
+        self.feed(host, Input::Guard { bytes: &bytes });
+    }
+}
