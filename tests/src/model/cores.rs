@@ -5,7 +5,6 @@
 //! that it can read what it delivers. The checker of S1 sees every view that an engine holds committed. `replay` decides
 //! what happens.
 
-use crate::sim::check::Truth;
 use crate::sim::config;
 use palisade_core::config::Config;
 use palisade_core::engine::{Boot, Engine};
@@ -13,11 +12,13 @@ use palisade_core::id::{HostId, Incarnation};
 use palisade_core::io::{Input, Output, Request};
 use palisade_core::limits::FRAME_MAX;
 use palisade_core::rule::Rules;
+use palisade_core::state::{STATE_BYTES_MAX, State, digest};
 use palisade_core::status::{Role, Summary};
 use palisade_core::time::Instant;
 use palisade_core::wire::datagram::{Head, MESSAGE_MAX, SenderKey};
 use palisade_core::wire::guard;
 use palisade_core::wire::message::Message;
+use std::collections::BTreeMap;
 
 /// One appliance, by number from 0; its host's number is one more.
 struct Core {
@@ -51,6 +52,31 @@ impl Letter {
     }
 }
 
+/// What was ever held committed, whoever held it.
+#[derive(Default)]
+struct Line {
+    /// Digests, by version and cluster incarnation.
+    views: BTreeMap<(u64, u32), u64>,
+    /// What each life held last.
+    last: BTreeMap<(u8, u32), u64>,
+}
+
+impl Line {
+    /// S1: committed views form one line, and every member's views only move forward.
+    fn held(&mut self, host: u8, life: u32, view: &State) {
+        if view.version == 0 || self.last.get(&(host, life)) == Some(&view.version) {
+            return;
+        }
+        let before = self.last.insert((host, life), view.version);
+        assert!(before <= Some(view.version), "S1: host {host} went back to version {}", view.version);
+        let mut bytes = Box::new([0; STATE_BYTES_MAX]);
+        let length = view.encode(&mut bytes);
+        let sum = digest(&bytes[..length]);
+        let known = *self.views.entry((view.version, view.cluster.random)).or_insert(sum);
+        assert!(known == sum, "S1: host {host} committed another state as version {}", view.version);
+    }
+}
+
 /// The engines and what is between them.
 pub struct Cores {
     config: &'static Config,
@@ -60,8 +86,7 @@ pub struct Cores {
     pub letters: Vec<Letter>,
     /// What devices are to do, by executor.
     pub requests: Vec<(u8, Request)>,
-    truth: Truth,
-    events: u64,
+    line: Line,
 }
 
 /// Where an engine's clock begins: some time after its host's start, so that nothing ends before zero.
@@ -74,15 +99,8 @@ impl Cores {
     #[must_use]
     pub fn new(hosts: u8, votes: u8, rules: Rules) -> Self {
         let config = config::cluster_with_votes(hosts, votes);
-        let mut all = Self {
-            config,
-            rules,
-            cores: Vec::new(),
-            letters: Vec::new(),
-            requests: Vec::new(),
-            truth: Truth::default(),
-            events: 0,
-        };
+        let mut all =
+            Self { config, rules, cores: Vec::new(), letters: Vec::new(), requests: Vec::new(), line: Line::default() };
         for host in 0..hosts {
             all.cores.push(Core {
                 engine: Box::new(Engine::new()),
@@ -155,9 +173,7 @@ impl Cores {
                 _ => {}
             }
         }
-        self.events += 1;
-        let summary = core.engine.summary(now);
-        self.truth.committed(self.events, host + 1, core.life, &summary, core.engine.view());
+        self.line.held(host + 1, core.life, core.engine.view());
         for bytes in sent {
             let letter = self.read(bytes);
             self.letters.push(letter);
