@@ -285,8 +285,9 @@ fn may_start(now: Instant, guest: &Guest, row: &NodeRow, dead: Duration) -> bool
         NodeState::Unknown => gone || guest.is_sick(now, dead),
         NodeState::Down if fenced_here => gone || guest.incarnation_is_over(row) || guest.is_sick(now, dead),
         NodeState::Down => gone || guest.is_sick(now, dead),
-        // Who left stays away until its host boots anew.
-        NodeState::Left => gone && row.run.boot != report.boot,
+        // Who left stays away until its host boots anew; who left to boot again and did not come up wanted no such thing.
+        NodeState::Left if row.run.boot != report.boot => gone,
+        NodeState::Left => guest.boots_again(row) && (gone || guest.is_sick(now, dead)),
         NodeState::Up | NodeState::Condemned => false,
     }
 }
@@ -295,6 +296,11 @@ impl Guest {
     /// No incarnation but the one that was Confirmed spoke in the present run.
     const fn incarnation_is_over(&self, row: &NodeRow) -> bool {
         self.incarnation == 0 || self.incarnation == row.dead
+    }
+
+    /// Since the incarnation that left, the guest was reset, or another one spoke: leaving was a reboot, not a shutdown.
+    const fn boots_again(&self, row: &NodeRow) -> bool {
+        self.reset || self.incarnation != 0 && self.incarnation != row.incarnation
     }
 
     /// The present run will not become a member any more.
@@ -343,6 +349,24 @@ fn describe(now: Instant, node: NodeId, guest: &Guest, row: &NodeRow, since: Ins
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_left_to_boot_again_and_died_on_the_way_is_started_and_who_shut_down_is_not() {
+        let dead = Duration::from_millis(1500);
+        let exited = RunReport { state: RunState::Exited, counter: 3, boot: 9, ..Guest::NONE.report };
+        let row = NodeRow {
+            state: NodeState::Left,
+            incarnation: 7,
+            run: crate::id::Run { boot: 9, counter: 3 },
+            ..NodeRow::NONE
+        };
+        let may = |guest: &Guest, row: &NodeRow| may_start(Instant::ZERO, guest, row, dead);
+        let shut_down = Guest { report: exited, incarnation: 7, ..Guest::NONE };
+        assert!(!may(&shut_down, &row), "it said BYE and ended");
+        assert!(may(&Guest { reset: true, ..shut_down }, &row), "it was reset, and ended while it booted");
+        assert!(may(&Guest { incarnation: 8, ..shut_down }, &row), "its next incarnation ended before it was a member");
+        assert!(may(&shut_down, &NodeRow { run: crate::id::Run { boot: 8, counter: 3 }, ..row }), "another host boot");
+    }
 
     #[test]
     fn a_late_stamp_is_no_stop_and_a_stop_is_one() {
