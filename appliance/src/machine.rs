@@ -1,20 +1,22 @@
 //! The loop: takes in what devices bring, lets the engine decide, and carries out what it says.
 //!
-//! Owns the order and the bounds of a turn. Membership traffic is taken in first, then the guard, channels, monitors and
-//! devices, requests by vsock last; each gets so much of a turn and no more, so nothing can starve what comes before it.
-//! It must never wait but in `Timer::sleep`, and never allocate.
+//! Owns the order and the bounds of a turn. Membership traffic of all links is taken in first, then state transfer, then the
+//! guard, monitors and devices, then channels, then messages of other hosts' nodes, requests by vsock last; each gets so
+//! much of a turn and no more, so nothing can starve what comes before it. It must never wait but in `Timer::sleep`, and
+//! never allocate.
 //!
 //! ```text
-//!   ┌─► clock ─► links ─► guard ─► channels ─► monitors ─► management ─► vsock ─► attempts ─► tick ─► log, stack ─┐
-//!   │              └─ each input: engine.handle, then engine.poll until Deadline, carrying out each output ──┘      │
-//!   └───────────────── something was there: at once; else sleep until an interrupt or the next deadline ◄──────────┘
+//!   ┌─► clock ─► links: membership, state ─► guard ─► monitors ─► management ─► channels ─► links: messages ─► vsock ─┐
+//!   │       ┌──────────────────────────────────────────────────────────────────────────────────────────────────────┘
+//!   │       └─► attempts ─► tick ─► log, stack     each input: engine.handle, then engine.poll until Deadline
+//!   └─────────────────────── something was there: at once; else sleep until an interrupt or the next deadline ◄──────┘
 //! ```
 
 use heapless::Vec;
 use palisade_core::config::{self, Config};
 use palisade_core::engine::Engine;
 use palisade_core::id::HostId;
-use palisade_core::io::{Input, Output, Road};
+use palisade_core::io::{Input, Output, Road, Traffic};
 use palisade_core::limits::{ID_SLOTS, LINKS_MAX, LOCAL_NODES_MAX, OUTPUTS_MAX};
 use palisade_core::status::Platform;
 use palisade_core::time::{Duration, Instant};
@@ -31,7 +33,7 @@ use crate::stack::Stack;
 use crate::timer::Timer;
 use crate::vsock::{Event, Vsock};
 
-/// Datagrams of one link in one turn: some milliseconds of work at most.
+/// Datagrams of one class and link in one turn: some milliseconds of work at most.
 const LINK_TURN: usize = 32;
 /// Pieces of one console in one turn.
 const CONSOLE_TURN: usize = 8;
@@ -172,17 +174,17 @@ impl Machine {
         #[cfg(feature = "faults")]
         self.fault.strike(&self.clock, &mut self.parts.links);
         let mut busy = false;
-        for link in 0..self.parts.links.len() {
-            busy |= self.take_link(link);
-        }
+        busy |= self.take_links(Traffic::Membership);
+        busy |= self.take_links(Traffic::State);
         busy |= self.take_guard();
-        for slot in 0..self.parts.channels.len() {
-            busy |= self.take_channel(slot);
-        }
         for slot in 0..self.parts.monitors.len() {
             busy |= self.take_monitor(slot);
         }
         busy |= self.take_management();
+        for slot in 0..self.parts.channels.len() {
+            busy |= self.take_channel(slot);
+        }
+        busy |= self.take_links(Traffic::Messages);
         busy |= self.take_vsock();
         self.attempts();
         let now = self.clock.now();
@@ -212,12 +214,16 @@ impl Machine {
         self.timer.sleep(until.since(now).as_micros(), || parts.is_dry());
     }
 
-    fn take_link(&mut self, link: usize) -> bool {
+    fn take_links(&mut self, traffic: Traffic) -> bool {
+        (0..self.parts.links.len()).fold(false, |busy, link| self.take_link(link, traffic) | busy)
+    }
+
+    fn take_link(&mut self, link: usize, traffic: Traffic) -> bool {
         let number = u8::try_from(link).expect("invariant: there are four links at most");
         for turn in 0..LINK_TURN {
             let now = self.clock.now();
             let Parts { links, datagram, .. } = &mut *self.parts;
-            let Some(length) = links[link].receive(now, datagram) else { return turn > 0 };
+            let Some(length) = links[link].receive(now, traffic, datagram) else { return turn > 0 };
             self.engine.handle(now, Input::Datagram { link: number, bytes: &datagram[..length] });
             self.carry_out(now);
         }

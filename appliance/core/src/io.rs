@@ -88,6 +88,8 @@ pub enum Traffic {
     Membership,
     /// State transfer and fencing orders.
     State,
+    /// Messages from node to node.
+    Messages,
 }
 
 /// Which device an attempt drives.

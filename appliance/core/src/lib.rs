@@ -23,6 +23,7 @@ pub mod id;
 pub mod io;
 pub mod limits;
 mod local;
+mod messaging;
 mod outbox;
 mod peers;
 pub mod rule;

@@ -83,6 +83,24 @@ pub const SNAPSHOTS_MAX: usize = 16;
 /// Bits of the replay window of a sender: as many datagrams may be overtaken and still count once.
 pub const REPLAY_WINDOW: u64 = 128;
 
+/// Ends that a message may go to or come from on one host: each local node's shim, and each local node's user space.
+pub const ENDPOINTS_MAX: usize = 2 * LOCAL_NODES_MAX;
+/// Messages that one local sender may have under way: 14 KiB. One for each of its streams, and as many to share.
+pub const MAILBOX: usize = 32;
+/// Streams of one local sender. One more ends the one that was idle longest; if none is idle the sender is told BUSY.
+pub const STREAMS_OF_SENDER: usize = 16;
+/// Streams from one appliance.
+pub const STREAMS_MAX: usize = ENDPOINTS_MAX * STREAMS_OF_SENDER;
+/// Messages of one stream under way: what a receiver that does not read costs its senders.
+pub const STREAM_WINDOW: usize = 8;
+/// Datagrams of messages that leave in one turn; the rest waits until what came in meanwhile was looked at.
+pub const CARRIES_PER_TURN: usize = 32;
+/// Messages that came in one turn and leave to sessions in the same. What finds no room is carried again by its sender.
+pub const RECV_OUT_MAX: usize = 32;
+// A stream without a message under way always gets a place, whatever the others hold.
+const _: () =
+    assert!(STREAMS_OF_SENDER + STREAM_WINDOW <= MAILBOX + 1 && MAILBOX == 32, "a mailbox's free places are a u32");
+
 // ---- throttling (DESIGN §1 rule 3): what one session may ask for in a second for ever, and at once after a rest --------
 
 /// HELLO: a node repeats it some times a second until it is answered. More is dropped in silence.
@@ -184,11 +202,17 @@ pub const BARRIER_MS: u32 = 5000;
 pub const RECOVER_MS: u32 = 60_000;
 /// How long an owner may be silent about a service that it was given before it is condemned (SAFETY I1), ms.
 pub const TAKEOVER_MS: u32 = 30_000;
+/// The longest pause before what a receiver did not acknowledge is carried again, ms; begins with `RESEND_MS` and doubles.
+pub const CARRY_AGAIN_MAX_MS: u32 = 1000;
+/// A stream ends when the receiver's appliance was not heard for so long, ms: longer than the fence of its host takes.
+pub const STREAM_SILENCE_MS: u32 = 10_000;
 
 /// UDP port of heartbeats and agreement: the class that is never dropped for another.
 pub const PORT_MEMBERSHIP: u16 = 7641;
 /// UDP port of state transfer and fencing orders.
 pub const PORT_STATE: u16 = 7642;
+/// UDP port of messages from node to node.
+pub const PORT_MESSAGES: u16 = 7643;
 /// vsock stream port of the node protocol.
 pub const PORT_VSOCK: u32 = 7640;
 
@@ -196,6 +220,7 @@ pub const PORT_VSOCK: u32 = 7640;
 
 // The times: the same function that is asked about a person's configuration.
 const _: () = assert!(crate::config::check::relations(&crate::config::Timing::DEFAULT).is_none());
+const _: () = assert!(RESEND_MS < CARRY_AGAIN_MAX_MS && CARRY_AGAIN_MAX_MS * 4 < STREAM_SILENCE_MS);
 const _: () = assert!(STALL_HEARTBEATS * HEARTBEAT_MS < HOST_DEAD_MS);
 // A row for each named service, and still room for the dead of a whole group of usual size.
 const _: () = assert!(SERVICES_MAX + LOCAL_NODES_MAX * 8 <= TAKEOVERS_MAX);

@@ -46,6 +46,7 @@ impl Class {
             _ => match message.traffic() {
                 Traffic::Membership => Self::Heartbeat,
                 Traffic::State => Self::State,
+                Traffic::Messages => Self::Messages,
             },
         }
     }
@@ -93,6 +94,7 @@ pub struct Outbox {
     requests: Deque<Request, JOBS_MAX>,
     sessions: Deque<Word, OUTPUTS_MAX>,
     closes: Deque<u8, CLOSES_OUT_MAX>,
+    carriers: Deque<Letter, MAIL_OUT_MAX>,
     messages: Deque<Word, MAIL_OUT_MAX>,
     queries: Deque<Word, QUERIES_OUT_MAX>,
     dropped: [u64; CLASSES],
@@ -108,6 +110,7 @@ impl Outbox {
         requests: Deque::new(),
         sessions: Deque::new(),
         closes: Deque::new(),
+        carriers: Deque::new(),
         messages: Deque::new(),
         queries: Deque::new(),
         dropped: [0; CLASSES],
@@ -128,6 +131,7 @@ impl Outbox {
         let fits = match class {
             Class::Heartbeat => self.heartbeat.push_back(letter).is_ok(),
             Class::State => self.state.push_back(letter).is_ok(),
+            Class::Messages => self.carriers.push_back(letter).is_ok(),
             _ => self.fencing.push_back(letter).is_ok(),
         };
         self.lost(class, fits);
@@ -167,6 +171,11 @@ impl Outbox {
         fits
     }
 
+    /// A message found no room on its way to a session.
+    pub fn drop_message(&mut self) {
+        self.lost(Class::Messages, false);
+    }
+
     /// Ends a vsock connection.
     pub fn close(&mut self, connection: u8) {
         let fits = self.closes.push_back(connection).is_ok();
@@ -179,6 +188,7 @@ impl Outbox {
             Class::Heartbeat => self.heartbeat.pop_front(),
             Class::State => self.state.pop_front(),
             Class::Fencing => self.fencing.pop_front(),
+            Class::Messages => self.carriers.pop_front(),
             _ => None,
         }
     }

@@ -11,7 +11,7 @@
 use crate::config::Config;
 use crate::id::{Incarnation, NodeId};
 use crate::io::Road;
-use crate::limits::{FRAME_MAX, LOCAL_NODES_MAX, SESSIONS_MAX};
+use crate::limits::{FRAME_MAX, FRAME_PAYLOAD_MAX, LOCAL_NODES_MAX, SESSIONS_MAX};
 use crate::throttle::{Demand, Throttle};
 use crate::time::Instant;
 use crate::wire::frame::Reader;
@@ -56,6 +56,8 @@ pub struct Received {
     pub session: u32,
     /// What it says; `None`: sound as a frame, but no message of this protocol.
     pub message: Option<Message>,
+    /// Bytes of its payload.
+    pub length: usize,
 }
 
 /// All sessions of one appliance.
@@ -121,10 +123,12 @@ impl Sessions {
         self.throttle.take(now, index(road), demand)
     }
 
-    /// The next frame in what came on a road. `None`: used up.
-    pub fn next(&mut self, road: Road, bytes: &mut &[u8]) -> Option<Received> {
+    /// The next frame in what came on a road, its payload copied out. `None`: used up.
+    pub fn next(&mut self, road: Road, bytes: &mut &[u8], payload: &mut [u8; FRAME_PAYLOAD_MAX]) -> Option<Received> {
         let frame = self.get_mut(road).reader.next(bytes)?;
-        Some(Received { session: frame.session, message: Message::parse(&frame).ok() })
+        let length = frame.payload.len();
+        payload[..length].copy_from_slice(frame.payload);
+        Some(Received { session: frame.session, message: Message::parse(&frame).ok(), length })
     }
 
     /// Bytes that were skipped on all roads because no frame checked there.

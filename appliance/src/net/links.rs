@@ -1,13 +1,14 @@
 //! A cluster link: the NIC on which appliances talk to each other.
 //!
-//! Owns one UDP socket per class of traffic, and the rule who is dropped first: state transfer, then membership. On the
-//! way out state transfer leaves a part of the ring free. On the way in a turn's worth of frames is sorted into the
-//! sockets before any state transfer is looked at; what the state socket cannot hold is dropped there, while membership
-//! has its own. A datagram never waits: it is in the ring when `send` returns, or it was dropped and counted.
+//! Owns one UDP socket per class of traffic, and the rule who is dropped first: messages of nodes, then state transfer, then
+//! membership. On the way out each class leaves a part of the ring free for those above. On the way in a turn's worth of
+//! frames is sorted into the sockets before anything below membership is looked at; what a socket cannot hold is dropped
+//! there, while the others have their own. A datagram never waits: it is in the ring when `send` returns, or it was
+//! dropped and counted.
 
 use palisade_core::config;
 use palisade_core::io::Traffic;
-use palisade_core::limits::{DATAGRAM_MAX, ID_SLOTS, LINKS_MAX, PORT_MEMBERSHIP, PORT_STATE};
+use palisade_core::limits::{DATAGRAM_MAX, ID_SLOTS, LINKS_MAX, PORT_MEMBERSHIP, PORT_MESSAGES, PORT_STATE};
 use palisade_core::time::{Duration, Instant};
 use smoltcp::iface::{Config, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::udp::Socket;
@@ -23,12 +24,14 @@ use crate::pci::Error;
 /// Prefix length of a link's network.
 const PREFIX: u8 = 24;
 /// Classes of traffic, each with its socket.
-const CLASSES: usize = 2;
+const CLASSES: usize = 3;
 /// Transmit buffers that only membership may use.
 const RESERVED: usize = NIC_RING / 4;
+/// Transmit buffers that messages of nodes may not use.
+const RESERVED_ABOVE_MESSAGES: usize = NIC_RING / 2;
 /// smoltcp forgets an address after a minute; it is told again before.
 const TEACH: Duration = Duration::from_millis(20_000);
-/// Frames that are sorted before state transfer has its turn.
+/// Frames that are sorted before anything below membership has its turn.
 const SORT: usize = 32;
 /// Datagrams and bytes that came in and wait, of membership: they are taken one by one as they come.
 const MEMBERSHIP_IN: usize = 16;
@@ -36,6 +39,9 @@ const MEMBERSHIP_BYTES: usize = 24 * 1024;
 /// The same of state transfer: two turns of the longest datagrams.
 const STATE_IN: usize = 2 * SORT;
 const STATE_BYTES: usize = 96 * 1024;
+/// The same of messages of nodes: one turn. Who carries what is dropped here carries it again.
+const MESSAGES_IN: usize = SORT;
+const MESSAGES_BYTES: usize = 24 * 1024;
 /// Rounds of smoltcp's egress for one datagram: one sends it, the next finds nothing.
 const ROUNDS: usize = 4;
 
@@ -43,11 +49,13 @@ const ROUNDS: usize = 4;
 pub const PAYLOAD_MAX: usize = 1472;
 const _: () = assert!(DATAGRAM_MAX <= PAYLOAD_MAX);
 
-type AllNames = (Names<MEMBERSHIP_IN>, Names<STATE_IN>);
-type AllBytes = (Bytes<MEMBERSHIP_BYTES>, Bytes<STATE_BYTES>);
+type AllNames = (Names<MEMBERSHIP_IN>, Names<STATE_IN>, Names<MESSAGES_IN>);
+type AllBytes = (Bytes<MEMBERSHIP_BYTES>, Bytes<STATE_BYTES>, Bytes<MESSAGES_BYTES>);
 
-static NAMES: Once<[AllNames; LINKS_MAX]> = Once::new([const { (Names::EMPTY, Names::EMPTY) }; LINKS_MAX]);
-static BYTES: Once<[AllBytes; LINKS_MAX]> = Once::new([const { (Bytes::EMPTY, Bytes::EMPTY) }; LINKS_MAX]);
+static NAMES: Once<[AllNames; LINKS_MAX]> =
+    Once::new([const { (Names::EMPTY, Names::EMPTY, Names::EMPTY) }; LINKS_MAX]);
+static BYTES: Once<[AllBytes; LINKS_MAX]> =
+    Once::new([const { (Bytes::EMPTY, Bytes::EMPTY, Bytes::EMPTY) }; LINKS_MAX]);
 static STORAGE: Once<[[SocketStorage<'static>; CLASSES]; LINKS_MAX]> =
     Once::new([const { [SocketStorage::EMPTY; CLASSES] }; LINKS_MAX]);
 
@@ -71,6 +79,7 @@ pub struct Link {
     sockets: SocketSet<'static>,
     membership: SocketHandle,
     state: SocketHandle,
+    messages: SocketHandle,
     own: config::Link,
     /// When smoltcp was last told each host's address.
     taught: [Instant; ID_SLOTS],
@@ -113,21 +122,31 @@ impl Link {
             addresses.push(address).expect("invariant: there is room for one address");
         });
         let mut sockets = SocketSet::new(&mut memory.storage[..]);
-        let (membership_names, state_names) = memory.names;
-        let (membership_bytes, state_bytes) = memory.bytes;
+        let (membership_names, state_names, messages_names) = memory.names;
+        let (membership_bytes, state_bytes, messages_bytes) = memory.bytes;
         let membership = sockets.add(bound(socket(membership_names, membership_bytes), PORT_MEMBERSHIP));
         let state = sockets.add(bound(socket(state_names, state_bytes), PORT_STATE));
+        let messages = sockets.add(bound(socket(messages_names, messages_bytes), PORT_MESSAGES));
         let taught = [Instant::ZERO; ID_SLOTS];
-        Ok(Self { nic, interface, sockets, membership, state, own, taught, dropped: 0 })
+        Ok(Self { nic, interface, sockets, membership, state, messages, own, taught, dropped: 0 })
     }
 
     /// Whether a frame waits, or a datagram that was sorted.
     pub fn is_pending(&self) -> bool {
-        self.nic.is_pending() || self.sockets.get::<Socket<'_>>(self.state).can_recv()
+        let sorted = |handle| self.sockets.get::<Socket<'_>>(handle).can_recv();
+        self.nic.is_pending() || sorted(self.state) || sorted(self.messages)
     }
 
-    /// The next datagram, copied into `out`: of membership if there is any. `None`: there is nothing.
-    pub fn receive(&mut self, now: Instant, out: &mut [u8; PAYLOAD_MAX]) -> Option<usize> {
+    /// The next datagram of a class, copied into `out`. Asking for membership sorts what came. `None`: there is nothing.
+    pub fn receive(&mut self, now: Instant, traffic: Traffic, out: &mut [u8; PAYLOAD_MAX]) -> Option<usize> {
+        match traffic {
+            Traffic::Membership => self.receive_first(now, out),
+            Traffic::State => self.take(self.state, out),
+            Traffic::Messages => self.take(self.messages, out),
+        }
+    }
+
+    fn receive_first(&mut self, now: Instant, out: &mut [u8; PAYLOAD_MAX]) -> Option<usize> {
         self.nic.set_now(now);
         for _ in 0..SORT {
             if let Some(length) = self.take(self.membership, out) {
@@ -138,7 +157,7 @@ impl Link {
                 break;
             }
         }
-        self.take(self.membership, out).or_else(|| self.take(self.state, out))
+        self.take(self.membership, out)
     }
 
     fn take(&mut self, handle: SocketHandle, out: &mut [u8; PAYLOAD_MAX]) -> Option<usize> {
@@ -152,6 +171,7 @@ impl Link {
         let (handle, port, reserved) = match traffic {
             Traffic::Membership => (self.membership, PORT_MEMBERSHIP, 0),
             Traffic::State => (self.state, PORT_STATE, RESERVED),
+            Traffic::Messages => (self.messages, PORT_MESSAGES, RESERVED_ABOVE_MESSAGES),
         };
         if self.nic.room() <= reserved.max(1) || !self.put(now, handle, host, to, port, payload) {
             self.dropped += u64::try_from(payload.len()).unwrap_or(0);

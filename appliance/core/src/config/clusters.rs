@@ -57,6 +57,13 @@ impl Config {
         labels.next().is_none().then_some(only)
     }
 
+    /// Whether two nodes are in a cluster together: only such nodes say anything to each other.
+    #[must_use]
+    pub fn share_cluster(&self, one: NodeId, other: NodeId) -> bool {
+        let holds = |cluster: &Cluster| [one, other].iter().all(|node| cluster.nodes.contains(&node.get()));
+        self.clusters.is_empty() || self.clusters.iter().any(holds)
+    }
+
     /// The nodes that can own a service, most wanted first.
     pub fn owners<'c>(&'c self, service: &'c Service) -> impl Iterator<Item = NodeId> + 'c {
         let named = service.cluster.is_empty();

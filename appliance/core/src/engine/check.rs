@@ -39,6 +39,7 @@ impl Engine {
             self.follower.leader <= acceptor.promised || self.follower.leader.host != self.me,
             "nobody follows itself"
         );
+        assert!(self.messaging.senders.is_sound(), "each message that was accepted has one place (SAFETY I2)");
         assert!(!self.restart || self.condemned, "only who is condemned restarts by itself (SAFETY F5)");
     }
 }

@@ -30,6 +30,7 @@ use crate::id::{HostId, Incarnation};
 use crate::io::{Input, Road};
 use crate::limits::{DATAGRAM_MAX, FRAME_MAX, LOCAL_NODES_MAX, STALL_HEARTBEATS};
 use crate::local::Local;
+use crate::messaging::Messaging;
 use crate::outbox::Outbox;
 use crate::peers::Peers;
 use crate::rule::Rules;
@@ -96,6 +97,7 @@ pub struct Engine {
     local: Local,
     sessions: Sessions,
     outbox: Outbox,
+    messaging: Messaging,
     courier: Courier,
     requests: Vec<Request, REQUESTS_MAX>,
     counters: [u64; COUNTERS],
@@ -125,6 +127,8 @@ pub struct Engine {
     dropped_then: u64,
     /// Pieces that left since the last input.
     pieces: usize,
+    /// Messages of nodes that left since the last input.
+    carried: usize,
     guard_sequence: u32,
     guard_reader: crate::wire::frame::Reader,
     node_timer: Instant,
@@ -172,6 +176,7 @@ impl Engine {
             local: Local::EMPTY,
             sessions: Sessions::EMPTY,
             outbox: Outbox::EMPTY,
+            messaging: Messaging::EMPTY,
             courier: Courier::IDLE,
             requests: Vec::new(),
             counters: [0; COUNTERS],
@@ -189,6 +194,7 @@ impl Engine {
             view_at: Instant::ZERO,
             dropped_then: 0,
             pieces: 0,
+            carried: 0,
             guard_sequence: 0,
             guard_reader: crate::wire::frame::Reader::new(),
             node_timer: Instant::ZERO,
@@ -247,6 +253,7 @@ impl Engine {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.notice_stall(now);
         self.pieces = 0;
+        self.carried = 0;
         match input {
             Input::Tick => {}
             Input::Datagram { bytes, .. } => self.on_datagram(now, bytes),
@@ -273,6 +280,7 @@ impl Engine {
         self.lead_on(now);
         self.serve(now);
         self.serve_groups(now);
+        self.serve_messages(now);
         self.deadline = self.deadline.max(now);
     }
 
@@ -330,6 +338,7 @@ impl Engine {
             Message::Request { target, incarnation } => self.on_request(now, target, incarnation),
             Message::GroupReport(ref report) => self.on_group_report(from, incarnation, report),
             Message::TakeoverReport(_) => {}
+            Message::Stream(stream) => self.on_stream(now, from, incarnation, stream, piece),
         }
     }
 

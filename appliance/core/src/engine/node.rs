@@ -6,7 +6,7 @@ use crate::fencing::Verdict;
 use crate::fencing::executor::Reply;
 use crate::id::{HostId, Incarnation, NodeId};
 use crate::io::Road;
-use crate::limits::{RESEND_MS, SESSIONS_MAX, VIEW_AGAIN_MS};
+use crate::limits::{FRAME_PAYLOAD_MAX, RESEND_MS, SESSIONS_MAX, VIEW_AGAIN_MS};
 use crate::local::News;
 use crate::outbox::Class;
 use crate::rule::Rule;
@@ -133,9 +133,10 @@ impl Engine {
     }
 
     pub(super) fn on_session(&mut self, now: Instant, road: Road, mut bytes: &[u8]) {
-        while let Some(received) = self.sessions.next(road, &mut bytes) {
+        let mut payload = [0; FRAME_PAYLOAD_MAX];
+        while let Some(received) = self.sessions.next(road, &mut bytes, &mut payload) {
             self.count(Counter::FramesTaken);
-            self.on_word(now, road, received);
+            self.on_word(now, road, received, &payload[..received.length]);
         }
     }
 
@@ -154,7 +155,7 @@ impl Engine {
     }
 
     /// This was too much: nothing of it is accepted.
-    fn turn_away(&mut self, road: Road, demand: Demand) {
+    fn turn_away(&mut self, road: Road, demand: Demand, received: &Received) {
         let counter = match demand {
             Demand::Session => return self.count(Counter::HellosThrottled),
             Demand::Query => Counter::QueriesThrottled,
@@ -163,15 +164,18 @@ impl Engine {
             Demand::Refusal => Counter::RefusalsThrottled,
         };
         self.count(counter);
+        if let Some(Word::Mail(Mail::Send { to, epoch, number })) = received.message {
+            return self.refuse_send(road, received.session, to, epoch, number);
+        }
         self.outbox.say(road, Word::Busy);
     }
 
-    fn on_word(&mut self, now: Instant, road: Road, received: Received) {
+    fn on_word(&mut self, now: Instant, road: Road, received: Received, payload: &[u8]) {
         let Some(message) = received.message else { return self.count(Counter::FramesUnsound) };
         if let Some(demand) = Demand::of(&message)
             && !self.sessions.admits(now, road, demand)
         {
-            return self.turn_away(road, demand);
+            return self.turn_away(road, demand, &received);
         }
         match message {
             Word::Hello { node, incarnation, nonce } => return self.on_hello(now, road, node, incarnation, nonce),
@@ -203,6 +207,7 @@ impl Engine {
             }
             (Word::Group(ref said), Road::Channel(_)) => self.on_group(now, road, node, incarnation, said),
             (Word::Bye, Road::Vsock(connection)) => self.outbox.close(connection),
+            (Word::Mail(mail), _) => self.on_mail(now, road, mail, payload),
             _ => self.count(Counter::FramesUnsound),
         }
     }
@@ -247,6 +252,7 @@ impl Engine {
         }
         if opens {
             self.desk.steps.hurry();
+            self.bind_end(road);
             self.say_view(road);
         }
     }

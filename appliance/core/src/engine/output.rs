@@ -5,11 +5,12 @@
 
 use super::Engine;
 use crate::id::HostId;
-use crate::io::{Output, Traffic};
-use crate::limits::{FRAME_PAYLOAD_MAX, PIECES_PER_TURN};
+use crate::io::{Output, Road, Traffic};
+use crate::limits::{CARRIES_PER_TURN, FRAME_PAYLOAD_MAX, PIECES_PER_TURN};
 use crate::outbox::{Class, Letter};
 use crate::status::Counter;
 use crate::time::Instant;
+use crate::wire::message::Message;
 use crate::wire::node::{Group, Message as Word};
 
 impl Engine {
@@ -26,21 +27,21 @@ impl Engine {
         if let Some(request) = self.outbox.next_request() {
             return Output::Device(request);
         }
-        for class in [Class::Sessions, Class::Messages, Class::Queries] {
-            while let Some(word) = self.outbox.next_word(class) {
-                let mut payload = [0; FRAME_PAYLOAD_MAX];
-                let Some((message, length)) = self.fill(now, &word.message, &mut payload) else { continue };
-                let emitted = self.sessions.emit(word.road, &message, &payload[..length], &mut self.frame);
-                if let Some(length) = emitted {
-                    return Output::Session { road: word.road, bytes: &self.frame[..length] };
-                }
-            }
+        if let Some((road, length)) = self.next_word(now, Class::Sessions) {
+            return Output::Session { road, bytes: &self.frame[..length] };
+        }
+        if let Some((to, length)) = self.next_carrier(now) {
+            return Output::Datagram { to, traffic: Traffic::Messages, bytes: &self.datagram[..length] };
+        }
+        let word = self.next_parcel().or_else(|| self.next_word(now, Class::Messages));
+        if let Some((road, length)) = word.or_else(|| self.next_word(now, Class::Queries)) {
+            return Output::Session { road, bytes: &self.frame[..length] };
         }
         // A connection ends after all that was to be said on it.
         if let Some(connection) = self.outbox.next_close() {
             return Output::Close { connection };
         }
-        if self.courier.is_busy() {
+        if self.courier.is_busy() || self.messaging.senders.is_busy() {
             self.deadline = now;
         }
         Output::Deadline(self.deadline.max(now))
@@ -85,6 +86,67 @@ impl Engine {
             }
         }
         None
+    }
+
+    /// The next frame of a class, made.
+    fn next_word(&mut self, now: Instant, class: Class) -> Option<(Road, usize)> {
+        loop {
+            let word = self.outbox.next_word(class)?;
+            let mut payload = [0; FRAME_PAYLOAD_MAX];
+            let Some((message, length)) = self.fill(now, &word.message, &mut payload) else { continue };
+            let emitted = self.sessions.emit(word.road, &message, &payload[..length], &mut self.frame);
+            if let Some(length) = emitted {
+                return Some((word.road, length));
+            }
+        }
+    }
+
+    /// The next message for a session, made. Of a session that is over nothing is left to say.
+    fn next_parcel(&mut self) -> Option<(Road, usize)> {
+        loop {
+            let parcel = self.messaging.next_parcel()?;
+            if parcel.session != self.sessions.get(parcel.road).id {
+                continue;
+            }
+            let word = Word::Mail(parcel.mail);
+            if let Some(length) = self.sessions.emit(parcel.road, &word, &parcel.bytes, &mut self.frame) {
+                return Some((parcel.road, length));
+            }
+        }
+    }
+
+    /// The next datagram about messages, sealed: answers first, they make room. A receiver on this host hears it at once.
+    fn next_carrier(&mut self, now: Instant) -> Option<(HostId, usize)> {
+        loop {
+            if let Some(letter) = self.outbox.next_letter(Class::Messages) {
+                if letter.to == self.me {
+                    self.on_message(now, self.me, self.incarnation, &letter.message, &[]);
+                    self.tick(now);
+                } else if let Some(length) = self.seal(&letter) {
+                    return Some((letter.to, length));
+                }
+                continue;
+            }
+            if self.carried >= CARRIES_PER_TURN {
+                return None;
+            }
+            self.carried += 1;
+            let (said, bytes) = self.messaging.next()?;
+            let (to, message) = (said.to, Message::Stream(said.stream));
+            if to.host == self.me {
+                let mut copy = [0; FRAME_PAYLOAD_MAX];
+                let copy = &mut copy[..bytes.len()];
+                copy.copy_from_slice(bytes);
+                self.on_message(now, self.me, self.incarnation, &message, copy);
+                self.tick(now);
+            } else if let Some(sealed) =
+                self.peers.seal(to.host, Some(to.appliance), &message, bytes, &mut self.datagram)
+            {
+                let length = sealed.len();
+                self.count(Counter::DatagramsSent);
+                return Some((to.host, length));
+            }
+        }
     }
 
     /// A message for sessions whose payload is made when it leaves. `None`: it says nothing any more.

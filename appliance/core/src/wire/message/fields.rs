@@ -49,7 +49,10 @@ pub(super) struct Reader<'a> {
     pub at: usize,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { fields: Fields(bytes), at: 0 }
+    }
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let bytes = self.fields.array(self.at);
         self.at += N;

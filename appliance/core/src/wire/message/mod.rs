@@ -7,6 +7,7 @@ mod delta;
 mod fields;
 mod group;
 mod heartbeat;
+mod stream;
 
 use super::{Error, Fields, Result};
 use crate::fencing::{Action, Class, Verdict};
@@ -18,6 +19,7 @@ pub use delta::Proposal;
 use fields::{Reader, Writer};
 pub use group::{GroupReport, TakeoverReport, Wish};
 pub use heartbeat::{Health, Heartbeat, LocalNode};
+pub use stream::{Ends, Stream};
 
 /// Bytes of state in one piece.
 pub const PIECE_BYTES: usize = 1200;
@@ -204,6 +206,8 @@ pub enum Message {
     GroupReport(GroupReport),
     /// Member to leader: what an owner said about a service.
     TakeoverReport(TakeoverReport),
+    /// Messages from node to node.
+    Stream(Stream),
 }
 
 mod kind {
@@ -227,6 +231,10 @@ mod kind {
     pub const NEED_WHOLE: u8 = 29;
     pub const GROUP_REPORT: u8 = 17;
     pub const TAKEOVER_REPORT: u8 = 18;
+    pub const OPEN: u8 = 20;
+    pub const CARRY: u8 = 21;
+    pub const ACKED: u8 = 22;
+    pub const OVER: u8 = 23;
 }
 
 impl Message {
@@ -243,11 +251,12 @@ impl Message {
             | Self::Request { .. }
             | Self::GroupReport(_)
             | Self::TakeoverReport(_) => Traffic::State,
+            Self::Stream(_) => Traffic::Messages,
             _ => Traffic::Membership,
         }
     }
 
-    /// Writes the message, and `piece` behind it if it is a piece; returns its length.
+    /// Writes the message, and `piece` behind it if it is a piece or carries a message; returns its length.
     pub fn emit(&self, buffer: &mut [u8; MESSAGE_MAX], piece: &[u8]) -> usize {
         let mut w = Writer { buffer: buffer.as_mut_slice(), at: 0 };
         match *self {
@@ -274,6 +283,7 @@ impl Message {
             Self::Piece(ref head) => return emit_piece(head, w, piece),
             Self::Delta(ref head) => return delta::emit(head, w, piece),
             Self::NeedWhole { slot } => w.u8(kind::NEED_WHOLE).slot(slot),
+            Self::Stream(ref stream) => return stream.emit(w, piece),
             Self::Accept { slot, digest } => w.u8(kind::ACCEPT).slot(slot).u64(digest),
             Self::Commit { slot } => w.u8(kind::COMMIT).slot(slot),
             Self::Order(ref order) => emit_order(order, &mut w),
@@ -295,7 +305,7 @@ impl Message {
         w.at
     }
 
-    /// Reads a message; for a piece, also the bytes behind it.
+    /// Reads a message; for a piece or a carried message, also the bytes behind it.
     ///
     /// # Errors
     /// Unknown kind, wrong length, or a value that its field does not allow.
@@ -327,6 +337,10 @@ impl Message {
             kind::PIECE => return parse_piece(bytes),
             kind::DELTA => return delta::parse(bytes),
             kind::NEED_WHOLE => Self::NeedWhole { slot: r.slot() },
+            kind::OPEN..=kind::OVER => {
+                let (stream, carried) = Stream::parse(bytes)?;
+                return Ok((Self::Stream(stream), carried));
+            }
             kind::ACCEPT => Self::Accept { slot: r.slot(), digest: r.u64() },
             kind::COMMIT => Self::Commit { slot: r.slot() },
             kind::ORDER => Self::Order(parse_order(&mut r)?),
