@@ -121,7 +121,7 @@ fn decide_host(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
         }
         HostState::Member if silent => {
             if has_members(facts.config, next, host) {
-                return condemn(facts.config, next, Target::Host(host), Reason::Silent);
+                return hears_quorum(facts, next) && condemn(facts.config, next, Target::Host(host), Reason::Silent);
             }
             next.leave_out(host);
         }
@@ -161,6 +161,20 @@ fn widen(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
         }
     }
     false
+}
+
+/// Whether a quorum of votes is heard, none of them accused already. Who hears fewer accuses nobody by silence: it could not
+/// commit that, but a later leader that finds it accepted would have to (SAFETY A3), when the accused are well again, and
+/// with them a quorum would lose its memory.
+fn hears_quorum(facts: &Facts<'_>, next: &State) -> bool {
+    let dead = Duration::from_millis(u64::from(facts.config.timing.host_dead_ms));
+    let voters = || facts.config.hosts.iter().filter(|host| host.vote).map(|host| HostId::new(host.id));
+    let heard = |host: &HostId| {
+        let silent = facts.now.since(facts.watch.seen(*host).silent_since()) >= dead;
+        let accused = matches!(next.host(*host).state, HostState::Condemned | HostState::Down);
+        !accused && (*host == facts.me || !silent)
+    };
+    voters().filter(heard).count() > voters().count() / 2
 }
 
 /// Closes a condemned host's record, and those of its nodes, once there is proof.
@@ -233,7 +247,8 @@ fn evidence(rules: Rules, row: &NodeRow, local: &LocalNode, boot: BootId, admitt
         return Some((Reason::VmGone, Class::VmGone));
     }
     let replaced = local.incarnation != 0 && local.incarnation != row.incarnation;
-    let after_reset = replaced && local.after_reset && local.bound == row.run.counter;
+    // What a host still holds for disks that do not qualify outlives a reset as it does a process (SAFETY E5).
+    let after_reset = replaced && local.after_reset && local.disks_qualify && local.bound == row.run.counter;
     (admitted && after_reset && local.health == Health::Live).then_some((Reason::Replaced, Class::VmGone))
 }
 

@@ -162,7 +162,8 @@ impl Local {
         let Some(guest) = self.guests.get_mut(usize::from(slot)) else { return false };
         match event {
             MonitorEvent::Panicked => guest.panicked = guest.report.counter,
-            MonitorEvent::Reset => guest.reset = true,
+            // The memory that panicked is gone: what boots now has not.
+            MonitorEvent::Reset => (guest.reset, guest.panicked) = (true, 0),
             MonitorEvent::Connected | MonitorEvent::Shutdown => return false,
         }
         true

@@ -3,7 +3,8 @@
 //! Owns what a person sees of it. Must never end well when a seed failed, and never hide which one, or how to replay it.
 
 use palisade_tests::sim::Trace;
-use palisade_tests::sim::story::{Report, faults_then_peace, hosts_of};
+use palisade_tests::sim::coverage::Coverage;
+use palisade_tests::sim::story::{Report, shape_of, told};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -13,11 +14,12 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 const HELP: &str = "\
-cargo sim [--seeds N] [--from S] [--hosts H] [--trace]
+cargo sim [--seeds N] [--from S] [--hosts H] [--nodes K] [--trace]
 
   --seeds N  runs so many seeds; 1000 unless told
   --from S   begins with this seed; 1 unless told
-  --hosts H  gives every run so many hosts, 3 to 64; 3 to 16, by the seed, unless told
+  --hosts H  gives every run so many hosts, 3 to 255; 3 to 16, by the seed, unless told
+  --nodes K  gives every host so many nodes, 1 to 8; mostly one, by the seed, unless told
   --trace    prints what happens, in order; for one seed
 
 Each run is faults first, then peace. The exit status is 0 if every seed held, 1 if one failed, 2 for a bad argument.
@@ -35,6 +37,7 @@ struct Wish {
     seeds: u64,
     from: u64,
     hosts: Option<u8>,
+    nodes: Option<u8>,
     trace: bool,
 }
 
@@ -59,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 fn understand(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wish>, String> {
-    let mut wish = Wish { seeds: 1000, from: 1, hosts: None, trace: false };
+    let mut wish = Wish { seeds: 1000, from: 1, hosts: None, nodes: None, trace: false };
     while let Some(argument) = arguments.next() {
         let mut number = |what: &str| -> Result<u64, String> {
             let text = arguments.next().ok_or(format!("{what} needs a number"))?;
@@ -69,8 +72,12 @@ fn understand(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wish
             "--seeds" => wish.seeds = number("--seeds")?,
             "--from" => wish.from = number("--from")?,
             "--hosts" => {
-                let hosts = u8::try_from(number("--hosts")?).ok().filter(|hosts| (3..=64).contains(hosts));
-                wish.hosts = Some(hosts.ok_or("--hosts is a number from 3 to 64")?);
+                let hosts = u8::try_from(number("--hosts")?).ok().filter(|hosts| *hosts >= 3);
+                wish.hosts = Some(hosts.ok_or("--hosts is a number from 3 to 255")?);
+            }
+            "--nodes" => {
+                let nodes = u8::try_from(number("--nodes")?).ok().filter(|nodes| (1..=8).contains(nodes));
+                wish.nodes = Some(nodes.ok_or("--nodes is a number from 1 to 8")?);
             }
             "--trace" => wish.trace = true,
             "--help" | "-h" => return Ok(None),
@@ -91,9 +98,9 @@ fn understand(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wish
 
 /// One seed: what it was like, or the sentence of the checker.
 fn one(wish: &Wish, seed: u64) -> Result<Report, String> {
-    let hosts = wish.hosts.unwrap_or_else(|| hosts_of(seed));
+    let shape = shape_of(seed, wish.hosts, wish.nodes);
     let trace = if wish.trace { Trace::Printed } else { Trace::Off };
-    std::panic::catch_unwind(|| faults_then_peace(hosts, seed, trace)).map_err(|panic| {
+    std::panic::catch_unwind(|| told(shape, seed, trace)).map_err(|panic| {
         let said = panic.downcast_ref::<String>().cloned();
         let said = said.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default();
         let place = PLACE.with_borrow(String::clone);
@@ -108,6 +115,7 @@ struct Sum {
     failed: BTreeMap<u64, String>,
     micros: u64,
     counts: BTreeMap<&'static str, u64>,
+    coverage: Coverage,
 }
 
 impl Sum {
@@ -116,14 +124,16 @@ impl Sum {
             Ok(report) => {
                 self.held += 1;
                 self.micros += report.micros;
+                self.coverage.add(&report.coverage);
                 for (what, count) in report.counts {
                     *self.counts.entry(what).or_default() += count;
                 }
             }
             Err(sentence) => {
                 let hosts = wish.hosts.map(|hosts| format!(" --hosts {hosts}")).unwrap_or_default();
+                let nodes = wish.nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
                 println!("seed {seed} failed: {sentence}");
-                println!("  replay: cargo sim --from {seed} --seeds 1{hosts} --trace");
+                println!("  replay: cargo sim --from {seed} --seeds 1{hosts}{nodes} --trace");
                 self.failed.insert(seed, sentence);
             }
         }
@@ -192,6 +202,13 @@ fn print_sum(sum: &Sum, wish: &Wish, begun: Instant) -> ExitCode {
     }
     for (what, count) in &sum.counts {
         println!("{count:>12}  {what}");
+    }
+    let (reached, known, missing) = sum.coverage.sum();
+    println!("coverage: {reached} of {known} known changes of nodes, hosts, roles and proofs reached");
+    for (what, names) in [("not reached", missing), ("reached, and in no list", sum.coverage.unknown())] {
+        if !names.is_empty() {
+            println!("  {what}: {}", names.join("; "));
+        }
     }
     println!("{} in {:.1} s", sum.rate(begun), begun.elapsed().as_secs_f64());
     let last = wish.from + wish.seeds - 1;

@@ -1,61 +1,186 @@
 //! Devices: what an order does to the world, when, and what is answered.
+//!
+//! Owns monitors, BMCs and switched outlets, with all that real ones do: slow, mute, late, refusing, failing half way,
+//! acting after their attempt was given up, and reading a state that was. The drivers' part is here too: an attempt that has
+//! not ended by its timeout is Unknown, and what disks that do not qualify leave behind proves nothing (SAFETY E5).
 
-use super::{Bmc, Event, Micros, Power, World};
+use super::event::{Arrival, Event};
+use super::{Micros, Mood, Power, World};
 use palisade_core::fencing::{Action, Class, Verdict};
 use palisade_core::io::{DeviceRef, Request};
 
+/// How a host's BMC behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bmc {
+    /// Does what it is told, after this long.
+    Works(Micros),
+    /// Never answers.
+    Dead,
+    /// Refuses everything.
+    Refuses,
+    /// Does it at once, and never says so in time.
+    Mute,
+    /// Does it, but so late that the attempt was given up before.
+    ActsLate(Micros),
+    /// Does it, and says that it failed.
+    HalfWay,
+    /// Does it at once; what it reads back lags so long.
+    Lags(Micros),
+}
+
+/// What a device does to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    On,
+    Off,
+    Outlet(u16, bool),
+}
+
 impl World {
     pub(super) fn drive(&mut self, host: u8, life: u32, request: &Request) {
-        self.note(format!("host {host} drives {:?} {:?} {:?}", request.device, request.action, request.run));
-        let (verdict, delay) = match (request.device, request.action) {
-            (DeviceRef::Monitor(slot), Action::Off) => {
-                let node = self.hosts[&host].node(slot);
-                let guest = self.guests.get_mut(&node).expect("a configured node");
-                if guest.run == request.run.counter && guest.is_running() && guest.storage_answers {
-                    guest.stop_and_reset();
-                    (Verdict::Confirmed(Class::VmStopped), 2_000)
+        self.note(|| format!("host {host} drives {:?} {:?} {:?}", request.device, request.action, request.run));
+        let timeout = self.hosts[&host].tsc.when(request.timeout.as_micros()).unwrap_or(self.now);
+        let answer = match request.device {
+            DeviceRef::Monitor(slot) => self.monitor_stops(host, slot, request),
+            DeviceRef::Guard(slot) => self.guard_kills(host, slot, request),
+            DeviceRef::Configured(index) => {
+                let covers = &self.config.devices[usize::from(index)].covers;
+                if request.action != Action::Status {
+                    for &target in covers {
+                        self.truth.ordered(self.now, host, target, request.action);
+                    }
+                }
+                if self.outlets.contains_key(&index) {
+                    self.outlet(index, request.action)
                 } else {
-                    (Verdict::Unknown, 2_000)
+                    self.bmc(covers, request.action, timeout)
                 }
             }
-            (DeviceRef::Guard(slot), Action::Off) => {
-                let node = self.hosts[&host].node(slot);
-                if self.guests[&node].run == request.run.counter && self.guests[&node].is_running() {
-                    self.vm_exits(node);
-                }
-                (Verdict::Confirmed(Class::VmGone), 2_000)
-            }
-            (DeviceRef::Configured(index), _) if self.outlets.contains_key(&index) => {
-                self.drive_outlet(host, index, request)
-            }
-            (DeviceRef::Configured(index), _) => {
-                let target = self.config.devices[usize::from(index)].covers[0];
-                self.drive_bmc(host, target, request)
-            }
-            _ => (Verdict::Failed, 2_000),
         };
-        self.truth.sync(&self.guests);
-        self.at(self.now + delay, Event::DeviceDone { host, life, job: request.job, verdict });
+        let (when, verdict) = match answer {
+            Some((when, verdict)) if when <= timeout => (when, verdict),
+            _ => (timeout, Verdict::Unknown),
+        };
+        let what = Arrival::Device(request.job, verdict);
+        self.at(when, Event::Arrives { host, life, what });
     }
 
-    fn drive_bmc(&mut self, host: u8, target: u8, request: &Request) -> (Verdict, Micros) {
-        let action = request.action;
-        if action != Action::Status {
-            self.truth.ordered(self.now, host, target, action);
+    /// QMP `stop`, which drains, and `system_reset`. When it answers what, if ever.
+    fn monitor_stops(&mut self, host: u8, slot: u8, request: &Request) -> Option<(Micros, Verdict)> {
+        let node = self.hosts[&host].node(slot);
+        let guest = &self.guests[&node];
+        let is_it = guest.run == request.run.counter && guest.boot == request.run.boot && guest.is_running();
+        if request.action != Action::Off || !is_it {
+            return Some((self.now + 1_000, Verdict::Failed));
         }
-        let bmc = if self.is_fed(target) { self.bmcs[&target] } else { Bmc::Dead };
-        match bmc {
-            Bmc::Refuses => (Verdict::Failed, 2_000),
-            Bmc::Dead => (Verdict::Unknown, request.timeout.since(request.valid_until).as_micros() + 3_000_000),
-            Bmc::Works(span) if action == Action::Status => {
-                let is_on = self.hosts[&target].power == Power::On;
-                (if is_on { Verdict::SeenOn } else { Verdict::SeenOff }, span)
+        if !guest.storage_answers || guest.frozen {
+            return None;
+        }
+        let vm = guest.vm;
+        let drained = self.now + 300 + self.random() % 2_500;
+        // `stop` holds the processors at once; only after the drain and the reset is the old memory gone (SAFETY E1).
+        self.at(drained, Event::Drained { node, vm, resets: true });
+        let qualify = self.hosts[&host].disks_qualify;
+        let verdict = if qualify { Verdict::Confirmed(Class::VmStopped) } else { Verdict::Unknown };
+        Some((drained + 100, verdict))
+    }
+
+    pub(super) fn drained(&mut self, node: u8, vm: u32, resets: bool) {
+        let guest = self.guests.get_mut(&node).expect("a configured node");
+        if guest.vm == vm && guest.is_running() && resets {
+            let (host, incarnation) = (guest.host, guest.incarnation);
+            guest.stop_and_reset();
+            self.linger(host, node, incarnation);
+        }
+    }
+
+    fn guard_kills(&mut self, host: u8, slot: u8, request: &Request) -> Option<(Micros, Verdict)> {
+        let node = self.hosts[&host].node(slot);
+        let guest = &self.guests[&node];
+        if request.action != Action::Off {
+            return Some((self.now + 100, Verdict::Failed));
+        }
+        if self.hosts[&host].guard.is_none() || self.hosts[&host].frozen {
+            return None;
+        }
+        let is_it = guest.run == request.run.counter && guest.boot == request.run.boot;
+        let gone = if is_it && guest.is_running() { self.vm_exits(node) } else { self.now };
+        let qualify = self.hosts[&host].disks_qualify;
+        let verdict = if qualify { Verdict::Confirmed(Class::VmGone) } else { Verdict::Unknown };
+        Some((gone + 1_000, verdict))
+    }
+
+    /// A BMC switches what it covers; it is the first one's, and lives on its supply.
+    fn bmc(&mut self, covers: &[u8], action: Action, timeout: Micros) -> Option<(Micros, Verdict)> {
+        let (now, own) = (self.now, covers[0]);
+        if (!self.hosts[&own].supply && !self.bmc_apart) || !self.is_fed(own) {
+            return None;
+        }
+        let (act, confirmed) = match action {
+            Action::On => (Act::On, Verdict::Unknown),
+            Action::Off => (Act::Off, Verdict::Confirmed(Class::PowerOff)),
+            Action::Status => {
+                let is_on = self.hosts[&own].power == Power::On;
+                let span = match self.bmcs[&own] {
+                    Bmc::Works(span) => span,
+                    Bmc::HalfWay | Bmc::Lags(_) => 5_000,
+                    _ => return None,
+                };
+                return Some((now + span, if is_on { Verdict::SeenOn } else { Verdict::SeenOff }));
             }
-            Bmc::Works(span) => {
-                let on = action == Action::On;
-                self.at(self.now + span / 2, Event::BmcActs { host: target, on });
-                (if on { Verdict::Unknown } else { Verdict::Confirmed(Class::PowerOff) }, span)
+        };
+        let (acts_at, answer) = match self.bmcs[&own] {
+            Bmc::Works(span) => (now + span / 2, Some((now + span, confirmed))),
+            Bmc::Dead => return None,
+            Bmc::Refuses => return Some((now + 2_000, Verdict::Failed)),
+            Bmc::Mute => (now + 5_000, None),
+            Bmc::ActsLate(by) => (timeout + by, None),
+            Bmc::HalfWay => (now + 5_000, Some((now + 20_000, Verdict::Failed))),
+            Bmc::Lags(span) => (now + 5_000, Some((now + 5_000 + span, confirmed))),
+        };
+        for &host in covers {
+            self.at(acts_at, Event::Act { host, act });
+        }
+        answer
+    }
+
+    pub(super) fn acts(&mut self, host: u8, act: Act) {
+        match act {
+            Act::On => self.power_on(host),
+            Act::Off => {
+                self.truth.hit(self.now, &self.hosts[&host]);
+                self.power_off(host);
             }
+            Act::Outlet(outlet, on) => self.outlet_acts(outlet, on),
+        }
+    }
+
+    /// Whether a device is still going to switch this host off.
+    pub(super) fn is_doomed(&self, host: u8) -> bool {
+        let hits = |act: &Act| matches!(act, Act::Off | Act::Outlet(_, false));
+        self.queue.any(|event| matches!(event, Event::Act { host: target, act } if *target == host && hits(act)))
+    }
+
+    /// Does something to a node's guest.
+    pub fn hit(&mut self, node: u8, mood: Mood) {
+        self.note(|| format!("node {node}: {mood:?}"));
+        let now = self.now;
+        let guest = self.guests.get_mut(&node).expect("a configured node");
+        let host = guest.host;
+        match mood {
+            Mood::Gone => {
+                self.vm_exits(node);
+            }
+            Mood::Panicked => {
+                guest.mood = mood;
+                let life = self.hosts[&host].life;
+                self.monitor(host, life, node, palisade_core::io::MonitorEvent::Panicked, 500);
+            }
+            Mood::Paused => {
+                guest.mood = mood;
+                guest.clock.stand(now, true);
+            }
+            Mood::Well | Mood::Hung | Mood::Reset => guest.mood = mood,
         }
     }
 }

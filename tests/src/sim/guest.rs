@@ -1,10 +1,14 @@
 //! A guest: a node with a shim that speaks the real node protocol, and writes as long as it can.
+//!
+//! Owns one VM, its shim, and what it was told. What it may do to the shared disk is the truth that S2 is held against.
 
 use super::Micros;
+use super::clock::Clock;
 use palisade_core::id::NodeId;
 use palisade_core::limits::FRAME_MAX;
 use palisade_core::wire::frame::Reader;
-use palisade_core::wire::node::{Message, Refusal};
+use palisade_core::wire::node::{Message, NodeState, Refusal, ViewNode};
+use std::collections::BTreeMap;
 
 /// How a guest is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +27,19 @@ pub enum Mood {
     Paused,
 }
 
+/// Something that may still write to the shared disk and is no guest: a request that the host holds, or a second VM.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer {
+    /// For which node.
+    pub node: u8,
+    /// Which incarnation's data.
+    pub incarnation: u64,
+    /// On which host: it ends with its power.
+    pub host: u8,
+    /// Until when; `None`: until its host is off.
+    pub until: Option<Micros>,
+}
+
 /// One node's guest.
 #[derive(Debug)]
 pub struct Guest {
@@ -32,6 +49,8 @@ pub struct Guest {
     pub host: u8,
     /// The run of its VM; zero: none yet.
     pub run: u32,
+    /// The host's boot under which it was started.
+    pub boot: u64,
     /// How it is.
     pub mood: Mood,
     /// Its host stands still.
@@ -40,16 +59,30 @@ pub struct Guest {
     pub storage_answers: bool,
     /// Its boot; zero: still booting.
     pub incarnation: u64,
+    /// No two VMs of a run of the world share this.
+    pub(super) vm: u32,
+    /// Boots within this VM.
+    pub(super) boots: u32,
+    /// The guard that started it, and whether the kernel has called it gone.
+    pub(super) guard: u32,
+    pub(super) reaped: bool,
+    pub(super) clock: Clock,
+    /// What it knows of the other nodes: state and incarnation.
+    pub known: BTreeMap<u8, (NodeState, u64)>,
+    /// It said BYE: it has no volume any more, and nothing to say.
+    pub left: bool,
     session: u32,
-    hello_at: Micros,
-    beat_at: Micros,
-    lease_end: Option<Micros>,
+    hello_at: u64,
+    beat_at: u64,
+    lease_end: Option<u64>,
     reader: Reader,
     pub(super) out: Vec<Vec<u8>>,
+    /// When it is woken, true time.
+    pub(super) wake: Micros,
 }
 
-const BEAT: Micros = 200_000;
-const HELLO: Micros = 100_000;
+const BEAT: u64 = 200_000;
+const HELLO: u64 = 100_000;
 
 impl Guest {
     pub(super) fn new(node: u8, host: u8) -> Self {
@@ -57,16 +90,25 @@ impl Guest {
             node,
             host,
             run: 0,
+            boot: 0,
             mood: Mood::Gone,
             frozen: false,
             storage_answers: true,
             incarnation: 0,
+            vm: 0,
+            boots: 0,
+            guard: 0,
+            reaped: true,
+            clock: Clock::new(0, 0, 0),
+            known: BTreeMap::new(),
+            left: false,
             session: 0,
             hello_at: 0,
             beat_at: 0,
             lease_end: None,
             reader: Reader::new(),
             out: Vec::new(),
+            wake: 0,
         }
     }
 
@@ -79,20 +121,31 @@ impl Guest {
     /// Whether this incarnation may still write, in truth: its memory may run, now or later.
     #[must_use]
     pub fn can_write(&self) -> bool {
-        self.incarnation != 0 && !matches!(self.mood, Mood::Gone | Mood::Reset)
+        self.incarnation != 0 && !self.left && !matches!(self.mood, Mood::Gone | Mood::Reset)
     }
 
-    pub(super) fn start(&mut self, run: u32) {
-        let (node, host) = (self.node, self.host);
-        *self = Self { run, mood: Mood::Well, ..Self::new(node, host) };
+    /// Whether it has a session with its appliance.
+    #[must_use]
+    pub const fn has_session(&self) -> bool {
+        self.session != 0
+    }
+
+    /// Its VM is started. `vm`: the number of it; the rest says by whom.
+    pub(super) fn start(&mut self, now: Micros, vm: u32, run: u32, boot: u64, guard: u32, drift: i64) {
+        let clock = Clock::new(now, 0, drift);
+        let fresh = Self::new(self.node, self.host);
+        *self = Self { run, boot, mood: Mood::Well, vm, guard, reaped: false, clock, ..fresh };
     }
 
     pub(super) fn booted(&mut self, incarnation: u64) {
         self.incarnation = incarnation;
+        self.left = false;
         self.session = 0;
         self.lease_end = None;
         self.hello_at = 0;
         self.mood = Mood::Well;
+        self.known.clear();
+        self.reader = Reader::new();
     }
 
     pub(super) fn end(&mut self) {
@@ -103,7 +156,15 @@ impl Guest {
 
     pub(super) fn stop_and_reset(&mut self) {
         self.mood = Mood::Reset;
+        self.reset();
+    }
+
+    /// Its memory is lost; it boots again if its VM goes on.
+    pub(super) fn reset(&mut self) {
         self.incarnation = 0;
+        self.session = 0;
+        self.lease_end = None;
+        self.boots += 1;
     }
 
     fn say(&mut self, message: &Message) {
@@ -111,63 +172,91 @@ impl Guest {
         self.out.push(message.frame(self.session, 0, &[]).emit(&mut buffer).to_vec());
     }
 
+    /// Its shim says something of its own accord.
+    pub(super) fn says(&mut self, message: &Message) {
+        if self.mood == Mood::Well && self.session != 0 && !self.frozen {
+            self.say(message);
+        }
+    }
+
+    fn works(&self) -> bool {
+        self.mood == Mood::Well && self.incarnation != 0 && !self.frozen && !self.left
+    }
+
     /// Time passes. Whether it resets itself now: its lease is over.
     pub(super) fn tick(&mut self, now: Micros) -> bool {
-        if self.mood != Mood::Well || self.incarnation == 0 || self.frozen {
+        if !self.works() {
             return false;
         }
-        if self.lease_end.is_some_and(|end| now >= end) {
+        let own = self.clock.at(now);
+        if self.lease_end.is_some_and(|end| own >= end) {
             self.reset();
             return true;
         }
-        if self.session == 0 && now >= self.hello_at {
-            self.hello_at = now + HELLO;
+        if self.session == 0 && own >= self.hello_at {
+            self.hello_at = own + HELLO;
             let node = NodeId::new(self.node);
             self.say(&Message::Hello { node, incarnation: self.incarnation, nonce: self.incarnation });
-        } else if self.session != 0 && now >= self.beat_at {
-            self.beat_at = now + BEAT;
-            self.say(&Message::Beat { stamp: now });
+        } else if self.session != 0 && own >= self.beat_at {
+            self.beat_at = own + BEAT;
+            self.say(&Message::Beat { stamp: own });
         }
         false
     }
 
-    pub(super) fn reset(&mut self) {
-        self.incarnation = 0;
-        self.session = 0;
-        self.lease_end = None;
+    /// When it wants to be woken, true time; `None` while it stands.
+    pub(super) fn due(&self) -> Option<Micros> {
+        let own = if self.session == 0 { self.hello_at } else { self.beat_at };
+        let own = own.min(self.lease_end.unwrap_or(u64::MAX));
+        self.clock.when(own).filter(|_| self.works())
     }
 
-    /// Takes bytes from the channel; what it was told about nodes.
+    /// Takes bytes from the channel; what it was told about nodes, and whether that calls them down.
     pub(super) fn take(&mut self, now: Micros, mut bytes: &[u8]) -> Vec<Message> {
         let mut told = Vec::new();
-        if self.mood != Mood::Well || self.incarnation == 0 || self.frozen {
+        if !self.works() {
             return told;
         }
         let mut heard = Vec::new();
+        let mut entries = Vec::new();
         while let Some(frame) = self.reader.next(&mut bytes) {
-            heard.extend(Message::parse(&frame).map(|message| (frame.session, message)));
+            let Ok(message) = Message::parse(&frame) else { continue };
+            if matches!(message, Message::View { .. }) && frame.session == self.session {
+                entries.extend(frame.payload.chunks(ViewNode::BYTES).filter_map(|entry| ViewNode::parse(entry).ok()));
+            }
+            heard.push((frame.session, message));
         }
+        for entry in entries {
+            self.known.insert(entry.node.get(), (entry.state, entry.incarnation));
+        }
+        let own = self.clock.at(now);
         for (session, message) in heard {
             match message {
                 Message::Welcome { nonce, .. } if nonce == self.incarnation => {
                     self.session = session;
-                    self.beat_at = now;
+                    self.beat_at = own;
                     self.tick(now);
                 }
                 Message::Lease { stamp, lease_ms } if session == self.session => {
                     let end = stamp + u64::from(lease_ms) * 1000;
                     self.lease_end = self.lease_end.max(Some(end));
                 }
-                Message::Error { refusal: Refusal::NoSession } => {
+                Message::Error { refusal: Refusal::NoSession } if self.session != 0 => {
                     self.session = 0;
-                    self.hello_at = now;
+                    self.hello_at = own;
                     self.tick(now);
                 }
-                Message::NodeUp(_) | Message::NodeSuspect(_) | Message::NodeDown(_) if session == self.session => {
+                Message::NodeUp(event) if session == self.session => {
+                    self.known.insert(event.node.get(), (NodeState::Up, event.incarnation));
                     told.push(message);
                 }
+                Message::NodeDown(event) if session == self.session => {
+                    self.known.insert(event.node.get(), (NodeState::Down, event.incarnation));
+                    told.push(message);
+                }
+                Message::NodeSuspect(_) if session == self.session => told.push(message),
                 Message::Error { refusal: Refusal::Condemned | Refusal::ClusterOver } => {
-                    self.lease_end = Some(now);
+                    self.lease_end = Some(own);
                 }
                 _ => {}
             }

@@ -1,28 +1,46 @@
-//! A host: its power, its guard, its appliance with a clock of its own.
+//! A host: its power and boot, its clock, its guard, its appliance, and the pipes between them.
 //!
-//! The guard here is a model of `palisade-guard` that speaks its real frames: runs with counters, starts acknowledged
-//! before they happen, a lease by the host's clock, stamps.
+//! Owns what stands and falls with one machine. The guard is in `guard`, the appliance's turns in `appliance`.
 
-use super::{Micros, Out};
+use super::clock::Clock;
+use super::event::Arrival;
+use super::guard::Guard;
+use super::{Micros, Table};
 use palisade_core::config::Config;
-use palisade_core::engine::{Boot, Engine};
-use palisade_core::id::{HostId, NodeId};
-use palisade_core::io::{Input, Output};
-use palisade_core::limits::FRAME_MAX;
+use palisade_core::engine::Engine;
+use palisade_core::id::HostId;
 use palisade_core::state::State;
-use palisade_core::status::{Role, Summary};
-use palisade_core::time::Instant;
-use palisade_core::wire::frame::Reader;
-use palisade_core::wire::guard::{Message, RunReport, RunState};
-use std::collections::BTreeMap;
+use palisade_core::status::Role;
+use std::collections::VecDeque;
 
 /// Whether a host has power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Power {
-    /// It has.
+    /// It is on.
     On,
-    /// It has not.
+    /// It is off.
     Off,
+}
+
+/// What becomes of bytes on their way through a console pipe when an end of it was replaced meanwhile.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pipe {
+    /// They are lost.
+    #[default]
+    Drops,
+    /// The new end reads them: bytes of an earlier session.
+    Keeps,
+    /// The new end reads the rest of them, from somewhere in a frame.
+    Cuts,
+}
+
+/// How an appliance is stopped, alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Its clock stands still (a VM that is paused).
+    Clock,
+    /// Its counter goes on (a VM that is not scheduled).
+    Loop,
 }
 
 /// A host.
@@ -31,23 +49,51 @@ pub struct Host {
     pub id: u8,
     /// Its power.
     pub power: Power,
+    /// Its supply: without it there is no power, and its BMC is dead unless that has a supply of its own.
+    pub supply: bool,
     /// Its boot; another each time.
     pub boot: u64,
+    /// When that began.
+    pub booted_at: Micros,
+    /// When it was last without power.
+    pub off_at: Option<Micros>,
     /// Everything on it stands still.
     pub frozen: bool,
     /// Its appliance, while that runs.
     pub engine: Option<Box<Engine>>,
-    /// Counts its appliances: bytes meant for an earlier one are lost.
+    /// Counts its appliances: bytes meant for an earlier one are an earlier one's.
     pub life: u32,
-    /// Parts per million by which the appliance's clock runs fast.
+    /// Its appliance alone stands still.
+    pub stopped: Option<Stop>,
+    /// Parts per million by which its clocks run fast.
     pub drift: i64,
-    started: Micros,
-    reader: Reader,
-    slots: Vec<u8>,
-    reports: BTreeMap<u8, RunReport>,
-    lease_end: Option<u64>,
-    ticks: u64,
-    deadline: Micros,
+    /// What its pipes do when an end is replaced.
+    pub pipe: Pipe,
+    /// How long its pipes take at most.
+    pub pipe_delay: Micros,
+    /// Its guard, while that runs.
+    pub guard: Option<Guard>,
+    /// Counts its guards.
+    pub guards: u32,
+    /// Whether its nodes' disks are such that a gone VM has no write left (SAFETY E5).
+    pub disks_qualify: bool,
+    /// The counters in the state directory: they outlive a guard, not a boot.
+    pub counters: Table<u32>,
+    /// Its nodes by slot.
+    pub(super) slots: Vec<u8>,
+    /// `CLOCK_BOOTTIME`: goes on while all else stands.
+    pub(super) clock: Clock,
+    /// The appliance's counter.
+    pub(super) tsc: Clock,
+    pub(super) ring: VecDeque<Arrival>,
+    /// When the last bytes of each pipe arrive: pipes keep the order. To and from the guard, then each slot's.
+    pub(super) pipes: Vec<Micros>,
+    /// When its appliance wants to be woken, true time.
+    pub(super) deadline: Micros,
+    /// Cluster number and version that its appliance declared committed before the present turn, and its role.
+    pub(super) seen: super::check::Key,
+    pub(super) role: Role,
+    pub(super) accepted: (palisade_core::id::Ballot, u64),
 }
 
 impl Host {
@@ -56,98 +102,84 @@ impl Host {
         Self {
             id,
             power: Power::Off,
+            supply: true,
             boot: 0,
+            booted_at: 0,
+            off_at: Some(0),
             frozen: false,
             engine: None,
             life: 0,
+            stopped: None,
             drift: 0,
-            started: 0,
-            reader: Reader::new(),
+            pipe: Pipe::Drops,
+            pipe_delay: 160,
+            guard: None,
+            guards: 0,
+            disks_qualify: true,
+            counters: Table::from_iter([]),
+            pipes: vec![0; 2 + 2 * slots.len()],
             slots,
-            reports: BTreeMap::new(),
-            lease_end: None,
-            ticks: 0,
+            clock: Clock::new(0, 1, 0),
+            tsc: Clock::new(0, 0, 0),
+            ring: VecDeque::new(),
             deadline: 0,
+            seen: (0, 0),
+            role: Role::Alone,
+            accepted: Default::default(),
         }
     }
 
-    pub(super) fn slot(&self, node: u8) -> u8 {
+    /// The slot of one of its nodes.
+    #[must_use]
+    pub fn slot(&self, node: u8) -> u8 {
         let at = self.slots.iter().position(|&n| n == node).expect("a node of this host");
         u8::try_from(at).expect("few slots")
     }
 
-    pub(super) fn node(&self, slot: u8) -> u8 {
+    /// The node in a slot.
+    #[must_use]
+    pub fn node(&self, slot: u8) -> u8 {
         self.slots[usize::from(slot)]
     }
 
-    pub(super) fn power_on(&mut self, boot: u64) {
+    /// Its nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[u8] {
+        &self.slots
+    }
+
+    pub(super) fn power_on(&mut self, now: Micros, boot: u64) {
         self.power = Power::On;
         self.boot = boot;
+        self.booted_at = now;
         self.frozen = false;
-        self.lease_end = None;
-        let fresh = |&node: &u8| {
-            let node_id = NodeId::new(node);
-            (node, RunReport { node: node_id, boot, disks_qualify: true, ..RunReport::default() })
-        };
-        self.reports = self.slots.iter().map(fresh).collect();
+        self.stopped = None;
+        self.clock = Clock::new(now, 1_000_000, self.drift);
+        self.counters = Table::from_iter([]);
     }
 
-    pub(super) fn power_off(&mut self) {
+    pub(super) fn power_off(&mut self, now: Micros) {
         self.power = Power::Off;
+        self.off_at = Some(now);
+        self.frozen = false;
+        self.guard = None;
+        self.end_appliance();
+    }
+
+    pub(super) fn end_appliance(&mut self) {
         self.engine = None;
         self.life += 1;
+        self.stopped = None;
+        self.ring.clear();
+        self.role = Role::Alone;
+        self.seen = (0, 0);
+        self.accepted = Default::default();
     }
 
-    pub(super) fn boot_engine(&mut self, now: Micros, config: &'static Config, boot: Boot) {
-        self.life += 1;
-        self.started = now;
-        self.deadline = 0;
-        self.reader = Reader::new();
-        let mut engine = Box::new(Engine::new());
-        engine.start(Instant::from_micros(1_000_000), config, boot);
-        self.engine = Some(engine);
-    }
-
-    /// The appliance's clock.
-    fn clock(&self, now: Micros) -> Instant {
-        let passed = i64::try_from(now - self.started).expect("short runs");
-        let own = passed + passed * self.drift / 1_000_000;
-        Instant::from_micros(1_000_000 + u64::try_from(own).expect("positive"))
-    }
-
-    pub(super) fn turn(&mut self, now: Micros, input: Input<'_>) -> Vec<Out> {
-        let clock = self.clock(now);
-        let (drift, started) = (self.drift, self.started);
-        let true_time = move |own: u64| {
-            let passed = i64::try_from(own.saturating_sub(1_000_000).min(1 << 50)).expect("bounded");
-            started + u64::try_from(passed - passed * drift / 1_000_000).expect("positive") + 1
-        };
-        let engine = self.engine.as_mut().expect("it runs");
-        engine.handle(clock, input);
-        let mut outs = Vec::new();
-        loop {
-            let output = engine.poll(clock);
-            let last = matches!(output, Output::Deadline(_));
-            outs.extend(Out::copy(&output, true_time));
-            if last {
-                break;
-            }
-        }
-        engine.check();
-        // One timer at a time is enough: an earlier deadline that is still queued brings a harmless early tick.
-        if let Some(Out::Deadline(at)) = outs.last() {
-            if self.deadline > now && self.deadline <= *at {
-                outs.pop();
-            } else {
-                self.deadline = *at;
-            }
-        }
-        outs
-    }
-
-    pub(super) fn seen(&self) -> (Summary, &State) {
-        let engine = self.engine.as_ref().expect("it runs");
-        (engine.summary(Instant::ZERO), engine.view())
+    /// Whether its appliance takes nothing in at present.
+    #[must_use]
+    pub const fn stands(&self) -> bool {
+        self.frozen || self.stopped.is_some()
     }
 
     /// The view that its appliance holds.
@@ -167,87 +199,7 @@ impl Host {
     pub fn is_admitted(&self) -> bool {
         self.engine.as_ref().is_some_and(|engine| {
             let row = engine.view().host(HostId::new(self.id));
-            row.counts() && row.incarnation == engine.summary(Instant::ZERO).incarnation
+            row.counts() && row.incarnation == engine.incarnation()
         })
-    }
-
-    fn frame(message: &Message) -> Vec<u8> {
-        let mut buffer = [0; FRAME_MAX];
-        message.frame(0).emit(&mut buffer).to_vec()
-    }
-
-    pub(super) fn guard_tick(&mut self, now: Micros) -> Vec<Vec<u8>> {
-        self.ticks += 1;
-        if !self.ticks.is_multiple_of(4) {
-            return self.starting().collect();
-        }
-        let mut frames = vec![Self::frame(&Message::Stamp { boot: self.boot, clock: now + 1 })];
-        frames.extend(self.reports.values().map(|report| Self::frame(&Message::Run(*report))));
-        frames
-    }
-
-    fn starting(&self) -> impl Iterator<Item = Vec<u8>> {
-        let starting = self.reports.values().filter(|report| report.state == RunState::Starting);
-        starting.map(|report| Self::frame(&Message::Run(*report)))
-    }
-
-    pub(super) fn lease_is_over(&self, now: Micros) -> bool {
-        self.lease_end.is_some_and(|end| now >= end)
-    }
-
-    pub(super) fn exited(&mut self, node: u8, run: u32) -> Vec<Vec<u8>> {
-        let Some(report) = self.reports.get_mut(&node).filter(|report| report.counter == run) else {
-            return Vec::new();
-        };
-        report.state = RunState::Exited;
-        report.gone_through = run;
-        vec![Self::frame(&Message::Run(*report))]
-    }
-
-    /// The guard takes frames: what it answers, whom it kills, whom it starts.
-    #[expect(clippy::type_complexity, reason = "three short lists, used once")]
-    pub(super) fn guard_takes(
-        &mut self,
-        now: Micros,
-        mut bytes: &[u8],
-    ) -> (Vec<Vec<u8>>, Vec<(u8, u32)>, Vec<(u8, u32)>) {
-        let (mut frames, mut kills, mut starts) = (Vec::new(), Vec::new(), Vec::new());
-        while let Some(frame) = self.reader.next(&mut bytes) {
-            let Ok(message) = Message::parse(&frame) else { continue };
-            match message {
-                Message::Appliance { .. } => {
-                    frames.extend(self.reports.values().map(|report| Self::frame(&Message::Run(*report))));
-                }
-                Message::Start { node, after } => {
-                    let report = self.reports.get_mut(&node.get()).expect("a node of this host");
-                    if report.counter <= after && report.state != RunState::Starting {
-                        if report.state == RunState::Running {
-                            kills.push((node.get(), report.counter));
-                            report.gone_through = report.counter;
-                        }
-                        report.counter += 1;
-                        report.state = RunState::Starting;
-                        frames.push(Self::frame(&Message::Run(*report)));
-                    }
-                }
-                Message::Ack { node, counter } => {
-                    let report = self.reports.get_mut(&node.get()).expect("a node of this host");
-                    if report.counter == counter && report.state == RunState::Starting {
-                        report.state = RunState::Running;
-                        starts.push((node.get(), counter));
-                        frames.push(Self::frame(&Message::Run(*report)));
-                    }
-                }
-                Message::Kill { node, counter } => kills.push((node.get(), counter)),
-                Message::Lease { clock, lease_ms } => {
-                    let end = clock + u64::from(lease_ms) * 1000;
-                    if clock <= now + 1 {
-                        self.lease_end = self.lease_end.max(Some(end));
-                    }
-                }
-                Message::Stamp { .. } | Message::Run(_) => {}
-            }
-        }
-        (frames, kills, starts)
     }
 }

@@ -1,62 +1,50 @@
 //! A small world with true time, in which several real cores run: the deterministic test network.
 //!
-//! Owns the world: hosts, guards, guests, links, devices, and the order of events. One `u64` seed makes a run, so a failure
-//! replays. The appliances are `palisade_core::engine::Engine`, the same code as in the unikernel; everything else is a
-//! model of what is outside. Checkers (`check`) know the truth and never ask the core for it.
+//! Owns the world and the order of events; each file beside owns one part of it. One `u64` seed makes a run, so a failure
+//! replays. The appliances are `palisade_core::engine::Engine`, the same code as in the unikernel; the guards obey the real
+//! rules of `palisade_guard`; everything else is a model of what is outside. Checkers (`check`) know the truth and never ask
+//! the core for it.
 
+mod appliance;
 pub mod check;
+mod clock;
 pub mod config;
+pub mod coverage;
 mod devices;
+mod event;
 mod faults;
+mod guard;
 mod guest;
 mod host;
 mod journal;
+mod network;
+mod operators;
 mod pdu;
 pub mod story;
+mod table;
 
-pub use guest::{Guest, Mood};
-pub use host::{Host, Power};
+pub use appliance::RING_MAX;
+pub use devices::Bmc;
+pub use guest::{Guest, Mood, Writer};
+pub use host::{Host, Pipe, Power, Stop};
+pub use network::{Path, Paths};
+pub use operators::Wish;
 pub use pdu::Outlet;
+pub use table::Table;
 
 use check::Truth;
+use event::{Event, Queue};
 use palisade_core::config::Config;
-use palisade_core::engine::Boot;
-use palisade_core::fencing::Verdict;
-use palisade_core::id::{HostId, NodeId};
-use palisade_core::io::{Input, MonitorEvent, Output, Request, Road};
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use palisade_core::id::NodeId;
+use palisade_core::io::MonitorEvent;
+use palisade_core::rule::Rules;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
 
 /// Microseconds of true time.
 pub type Micros = u64;
-
-/// What the network does to one direction of one link.
-#[derive(Clone, Copy, Debug)]
-pub struct Path {
-    /// Per thousand.
-    pub loss: u64,
-    /// Per thousand.
-    pub duplicate: u64,
-    /// At least this.
-    pub delay: Micros,
-    /// And up to this more, which reorders.
-    pub spread: Micros,
-    /// Nothing passes.
-    pub cut: bool,
-}
-
-const QUIET: Path = Path { loss: 0, duplicate: 0, delay: 50, spread: 100, cut: false };
-
-/// How a host's BMC behaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bmc {
-    /// Does what it is told, after this long.
-    Works(Micros),
-    /// Never answers.
-    Dead,
-    /// Refuses everything.
-    Refuses,
-}
+/// Bytes on a wire.
+pub type Bytes = Rc<[u8]>;
 
 /// What becomes of the notes that tell what happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,49 +57,43 @@ pub enum Trace {
     Printed,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    Tick { host: u8, life: u32 },
-    Datagram { to: u8, bytes: Vec<u8> },
-    FromGuard { host: u8, life: u32, bytes: Vec<u8> },
-    ToGuard { host: u8, boot: u64, bytes: Vec<u8> },
-    FromNode { node: u8, life: u32, bytes: Vec<u8> },
-    ToNode { node: u8, bytes: Vec<u8> },
-    DeviceDone { host: u8, life: u32, job: u32, verdict: Verdict },
-    BmcActs { host: u8, on: bool },
-    OutletActs { device: u16, on: bool },
-    BootAppliance { host: u8, boot: u64 },
-    GuardTick { host: u8, boot: u64 },
-    NodeTick { node: u8, run: u32 },
-    NodeBooted { node: u8, run: u32 },
-    Monitor { host: u8, life: u32, slot: u8, panicked: bool },
-}
-
 /// The world.
 pub struct World {
     /// True time.
     pub now: Micros,
     seed: u64,
     config: &'static Config,
-    queue: BinaryHeap<Reverse<(Micros, u64, Event)>>,
-    serial: u64,
+    queue: Queue,
     /// By host number.
-    pub hosts: BTreeMap<u8, Host>,
+    pub hosts: Table<Host>,
     /// By node number.
-    pub guests: BTreeMap<u8, Guest>,
-    /// By (from, to, link).
-    pub paths: BTreeMap<(u8, u8, u8), Path>,
+    pub guests: Table<Guest>,
+    /// What else may write.
+    pub writers: Vec<Writer>,
+    /// The network.
+    pub paths: Paths,
     /// By host number.
-    pub bmcs: BTreeMap<u8, Bmc>,
+    pub bmcs: Table<Bmc>,
     /// By the place of their device in the configuration.
     pub outlets: BTreeMap<u16, Outlet>,
+    /// BMCs have a supply of their own.
+    pub bmc_apart: bool,
     /// What is true, and what was claimed.
     pub truth: Truth,
     /// No appliance boots while another one that runs is not admitted: at most one at a time is without memory.
     pub one_without_memory: bool,
+    /// What comes to an appliance close to a timer of its own comes exactly so many microseconds after that timer's
+    /// instant: `Some(-1)`, `Some(0)`, `Some(1)` (edges).
+    pub snap: Option<i64>,
+    /// Which safety rules the engines that boot from now on obey.
+    pub rules: Rules,
+    vms: u32,
     notes: VecDeque<String>,
     trace: Trace,
 }
+
+/// How close to a timer is close.
+const SNAP_WITHIN: Micros = 2_000;
 
 impl World {
     /// A world in which every host of the configuration is powered off.
@@ -123,35 +105,26 @@ impl World {
     /// The same, with another treatment of its notes. What happens does not depend on it.
     #[must_use]
     pub fn traced(config: &'static Config, seed: u64, trace: Trace) -> Self {
-        let hosts: BTreeMap<u8, Host> = config.hosts.iter().map(|h| (h.id, Host::new(h.id, config))).collect();
-        let guests = config.nodes.iter().map(|n| (n.id, Guest::new(n.id, n.host))).collect();
-        let bmcs = config.hosts.iter().map(|h| (h.id, Bmc::Works(5_000))).collect();
-        let mut paths = BTreeMap::new();
-        for from in hosts.keys() {
-            for to in hosts.keys() {
-                for link in 0..2 {
-                    paths.insert((*from, *to, link), QUIET);
-                }
-            }
-        }
-        let outlets = pdu::outlets(config);
         journal::install(trace != Trace::Off);
-        let (queue, notes, truth) = (BinaryHeap::new(), VecDeque::new(), Truth::default());
-        let (now, serial, one_without_memory) = (0, 0, false);
+        let last = config.hosts.iter().map(|host| host.id).max().unwrap_or(0);
         Self {
-            now,
+            now: 0,
             seed,
             config,
-            queue,
-            serial,
-            hosts,
-            guests,
-            paths,
-            bmcs,
-            outlets,
-            truth,
-            one_without_memory,
-            notes,
+            queue: Queue::default(),
+            hosts: config.hosts.iter().map(|h| (h.id, Host::new(h.id, config))).collect(),
+            guests: config.nodes.iter().map(|n| (n.id, Guest::new(n.id, n.host))).collect(),
+            writers: Vec::new(),
+            paths: Paths::new(last),
+            bmcs: config.hosts.iter().map(|h| (h.id, Bmc::Works(5_000))).collect(),
+            outlets: pdu::outlets(config),
+            bmc_apart: true,
+            truth: Truth::new(config),
+            one_without_memory: false,
+            snap: None,
+            rules: Rules::ALL,
+            vms: 0,
+            notes: VecDeque::new(),
             trace,
         }
     }
@@ -165,23 +138,37 @@ impl World {
         z ^ (z >> 31)
     }
 
-    fn at(&mut self, when: Micros, event: Event) {
-        self.serial += 1;
-        self.queue.push(Reverse((when, self.serial, event)));
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &'static Config {
+        self.config
     }
 
-    fn note(&mut self, text: String) {
-        let millis = self.now as f64 / 1000.0;
-        match self.trace {
-            Trace::Off => {}
-            Trace::Printed => println!("{millis:10.3} ms  {text}"),
-            Trace::Kept => {
-                if self.notes.len() > 4000 {
-                    self.notes.pop_front();
-                }
-                self.notes.push_back(format!("{millis:10.3} ms  {text}"));
-            }
+    fn at(&mut self, when: Micros, event: Event) {
+        self.queue.push(when, event);
+    }
+
+    /// An instant, moved to the edge of the appliance's timer that it is close to, if that is wanted.
+    fn snapped(&self, host: u8, when: Micros) -> Micros {
+        let Some(by) = self.snap else { return when };
+        let timer = self.hosts[&host].deadline;
+        let is_close = timer > self.now + 1 && timer.abs_diff(when) <= SNAP_WITHIN;
+        if is_close { timer.saturating_add_signed(by) } else { when }
+    }
+
+    fn note(&mut self, text: impl FnOnce() -> String) {
+        if self.trace == Trace::Off {
+            return;
         }
+        let line = format!("{:10.3} ms  {}", self.now as f64 / 1000.0, text());
+        if self.trace == Trace::Printed {
+            println!("{line}");
+            return;
+        }
+        if self.notes.len() > 4000 {
+            self.notes.pop_front();
+        }
+        self.notes.push_back(line);
     }
 
     /// The last things that happened, for a failed assertion.
@@ -191,24 +178,9 @@ impl World {
         self.notes.iter().skip(skip).cloned().collect::<Vec<_>>().join("\n")
     }
 
-    /// Every path of a link from and to a host.
-    pub fn each_path(&mut self, mut change: impl FnMut((u8, u8, u8), &mut Path)) {
-        for (key, path) in &mut self.paths {
-            change(*key, path);
-        }
-    }
-
-    fn guard_says(&mut self, host: u8, frames: Vec<Vec<u8>>) {
-        let life = self.hosts[&host].life;
-        for bytes in frames {
-            let delay = 100 + self.random() % 200;
-            self.at(self.now + delay, Event::FromGuard { host, life, bytes });
-        }
-    }
-
     /// Lets the world run until this time.
     pub fn run_until(&mut self, end: Micros) {
-        while let Some(Reverse((when, _, event))) = self.queue.pop_if_before(end) {
+        while let Some((when, event)) = self.queue.pop(end) {
             self.now = self.now.max(when);
             self.step(event);
         }
@@ -234,280 +206,191 @@ impl World {
 
     fn step(&mut self, event: Event) {
         match event {
-            Event::Tick { host, life } => {
-                if self.hosts[&host].life == life {
-                    self.feed(host, Input::Tick);
+            Event::Tick { host, life } => self.tick(host, life),
+            Event::Arrives { host, life, what } => self.arrives(host, life, what),
+            Event::ToGuard { host, boot, life, bytes } => {
+                let h = &self.hosts[&host];
+                // What an earlier appliance said may still be read: an order names its run, so it does no harm.
+                if h.life == life || h.pipe == Pipe::Keeps {
+                    self.guard_turn(host, boot, Some(&bytes));
                 }
             }
-            Event::Datagram { to, bytes } => self.feed(to, Input::Datagram { link: 0, bytes: &bytes }),
-            Event::FromGuard { host, life, bytes } => {
-                if self.hosts[&host].life == life {
-                    self.feed(host, Input::Guard { bytes: &bytes });
-                }
-            }
-            Event::ToGuard { host, boot, bytes } => self.guard_hears(host, boot, &bytes),
-            Event::FromNode { node, life, bytes } => {
-                let host = self.guests[&node].host;
-                let slot = self.hosts[&host].slot(node);
-                if self.hosts[&host].life == life {
-                    self.feed(host, Input::Session { road: Road::Channel(slot), bytes: &bytes });
-                }
-            }
-            Event::ToNode { node, bytes } => {
+            Event::ToNode { node, life, bytes } => self.node_hears(node, life, bytes),
+            Event::Act { host, act } => self.acts(host, act),
+            Event::BootAppliance { host, boot, life } => self.boot_appliance(host, boot, life),
+            Event::BootGuard { host, boot } => self.boot_guard(host, boot),
+            Event::GuardTurn { host, boot } => self.guard_turn(host, boot, None),
+            Event::Recorded { host, boot, life, node } => self.recorded(host, boot, life, node),
+            Event::Reaped { host, boot, node, vm } => self.reaped(host, boot, node, vm),
+            Event::Drained { node, vm, resets } => self.drained(node, vm, resets),
+            Event::NodeTick { node, vm } => self.node_tick(node, vm),
+            Event::NodeBooted { node, vm, boots } => {
+                let incarnation = self.random() | 1;
                 let now = self.now;
                 let guest = self.guests.get_mut(&node).expect("a configured node");
-                let told = guest.take(now, &bytes);
-                for claim in told {
-                    self.note(format!("node {node} is told {claim:?}"));
-                    self.truth.told(self.now, node, &claim);
-                }
-                self.after_guest(node);
-            }
-            Event::DeviceDone { host, life, job, verdict } => {
-                if self.hosts[&host].life == life {
-                    self.feed(host, Input::Device { job, verdict });
-                }
-            }
-            Event::BmcActs { host, on } => {
-                if on {
-                    self.power_on(host);
-                } else {
-                    self.power_off(host);
-                }
-            }
-            Event::OutletActs { device, on } => self.outlet_acts(device, on),
-            Event::BootAppliance { host, boot } => self.boot_appliance(host, boot),
-            Event::GuardTick { host, boot } => self.guard_tick(host, boot),
-            Event::NodeTick { node, run } => self.node_tick(node, run),
-            Event::NodeBooted { node, run } => {
-                let incarnation = self.random() | 1;
-                let guest = self.guests.get_mut(&node).expect("a configured node");
-                if guest.run == run && guest.is_running() {
+                let is_it = guest.vm == vm && guest.boots == boots && guest.is_running();
+                if is_it && guest.incarnation == 0 {
+                    if guest.frozen || guest.mood == Mood::Paused {
+                        return self.at(now + 100_000, Event::NodeBooted { node, vm, boots });
+                    }
+                    if guest.mood != Mood::Well {
+                        return;
+                    }
                     guest.booted(incarnation);
-                    self.at(self.now, Event::NodeTick { node, run });
-                }
-                self.truth.sync(&self.guests);
-            }
-            Event::Monitor { host, life, slot, panicked } => {
-                if self.hosts[&host].life == life {
-                    let event = if panicked { MonitorEvent::Panicked } else { MonitorEvent::Reset };
-                    self.feed(host, Input::Monitor { slot, event });
+                    self.truth.born(&self.guests[&node]);
+                    self.node_tick(node, vm);
                 }
             }
+            Event::Operator { host, asks } => self.operator_asks(host, asks),
         }
     }
 
-    fn boot_appliance(&mut self, host: u8, boot: u64) {
-        let incarnation = self.random() | 1;
-        let entropy = std::array::from_fn(|_| self.random().to_le_bytes()[0]);
-        let (now, config) = (self.now, self.config);
-        let must_wait = self.one_without_memory
-            && self.hosts.values().any(|h| h.id != host && h.engine.is_some() && !h.is_admitted());
-        let h = self.hosts.get_mut(&host).expect("a configured host");
-        if h.power == Power::Off || h.boot != boot || h.engine.is_some() {
-            return;
-        }
-        if must_wait {
-            self.at(now + 50_000, Event::BootAppliance { host, boot });
-            return;
-        }
-        h.boot_engine(now, config, Boot { host: HostId::new(host), incarnation, entropy, config_hash: 1 });
-        self.note(format!("the appliance of host {host} is incarnation {incarnation:x}"));
-        self.feed(host, Input::Tick);
-        // A monitor that is joined anew tells the present state: an old panic is not lost.
-        let life = self.hosts[&host].life;
-        let panicked: Vec<u8> =
-            self.guests.values().filter(|g| g.host == host && g.mood == Mood::Panicked).map(|g| g.node).collect();
-        for node in panicked {
-            let slot = self.hosts[&host].slot(node);
-            self.at(self.now + 20_000, Event::Monitor { host, life, slot, panicked: true });
-        }
-    }
-
-    fn guard_tick(&mut self, host: u8, boot: u64) {
+    fn node_hears(&mut self, node: u8, life: u32, mut bytes: Vec<u8>) {
         let now = self.now;
-        let h = self.hosts.get_mut(&host).expect("a configured host");
-        if h.power == Power::Off || h.boot != boot || h.frozen {
-            return;
-        }
-        let frames = h.guard_tick(now);
-        let lease_over = h.lease_is_over(now);
-        self.guard_says(host, frames);
-        if lease_over {
-            let running: Vec<u8> =
-                self.guests.values().filter(|g| g.host == host && g.is_running()).map(|g| g.node).collect();
-            for node in running {
-                self.note(format!("guard {host}: lease over, kills node {node}"));
-                self.truth.resets.push((now, node));
-                self.vm_exits(node);
+        let host = self.guests[&node].host;
+        let h = &self.hosts[&host];
+        match h.pipe {
+            _ if h.life == life => {}
+            Pipe::Drops => return,
+            Pipe::Keeps => {}
+            Pipe::Cuts => {
+                let cut = usize::try_from(self.random() % 1000).unwrap_or(0) % bytes.len().max(1);
+                bytes.drain(..cut);
             }
         }
-        self.at(now + 50_000, Event::GuardTick { host, boot });
+        let guest = self.guests.get_mut(&node).expect("a configured node");
+        let told = guest.take(now, &bytes);
+        for claim in told {
+            self.note(|| format!("node {node} is told {claim:?}"));
+            let facts = check::Facts {
+                now,
+                config: self.config,
+                hosts: &self.hosts,
+                guests: &self.guests,
+                writers: &self.writers,
+            };
+            self.truth.told(&facts, node, &claim);
+        }
+        self.after_guest(node);
+        self.node_wakes(node);
     }
 
-    fn guard_hears(&mut self, host: u8, boot: u64, bytes: &[u8]) {
-        let now = self.now;
-        let h = self.hosts.get_mut(&host).expect("a configured host");
-        if h.power == Power::Off || h.boot != boot || h.frozen {
-            return;
-        }
-        let (frames, kills, starts) = h.guard_takes(now, bytes);
-        self.guard_says(host, frames);
-        for (node, counter) in kills {
-            if self.guests[&node].run == counter && self.guests[&node].is_running() {
-                self.vm_exits(node);
-            }
-        }
-        for (node, counter) in starts {
-            self.note(format!("guard {host} starts node {node}, run {counter}"));
-            let guest = self.guests.get_mut(&node).expect("a configured node");
-            guest.start(counter);
-            let boots_in = 1_000_000 + self.random() % 500_000;
-            self.at(now + boots_in, Event::NodeBooted { node, run: counter });
-        }
-    }
-
-    fn node_tick(&mut self, node: u8, run: u32) {
+    fn node_tick(&mut self, node: u8, vm: u32) {
         let now = self.now;
         let guest = self.guests.get_mut(&node).expect("a configured node");
-        if guest.run != run || !guest.is_running() || guest.frozen {
+        if guest.vm != vm || !guest.is_running() {
             return;
         }
+        if guest.wake <= now {
+            guest.wake = 0;
+        }
+        let incarnation = guest.incarnation;
         let resets = guest.tick(now);
         self.after_guest(node);
         if resets {
-            self.note(format!("node {node} resets itself"));
+            self.note(|| format!("node {node} resets itself: its lease is over"));
             self.truth.resets.push((now, node));
-            let h = &self.hosts[&self.guests[&node].host];
-            let (host, life, slot) = (h.id, h.life, h.slot(node));
-            self.at(now, Event::Monitor { host, life, slot, panicked: false });
-            self.at(now + 1_000_000, Event::NodeBooted { node, run });
+            let guest = &self.guests[&node];
+            let (host, boots) = (guest.host, guest.boots);
+            let life = self.hosts[&host].life;
+            self.linger(host, node, incarnation);
+            self.monitor(host, life, node, MonitorEvent::Reset, 100);
+            self.at(now + 1_000_000, Event::NodeBooted { node, vm, boots });
         }
-        self.truth.sync(&self.guests);
-        self.at(now + 50_000, Event::NodeTick { node, run });
+        self.node_wakes(node);
+    }
+
+    /// A guest wants to be woken when something of its own is due.
+    fn node_wakes(&mut self, node: u8) {
+        let now = self.now;
+        let guest = self.guests.get_mut(&node).expect("a configured node");
+        let Some(due) = guest.due() else { return };
+        let due = due.max(now + 1);
+        if guest.wake <= now || due < guest.wake {
+            guest.wake = due;
+            let vm = guest.vm;
+            self.at(due, Event::NodeTick { node, vm });
+        }
     }
 
     fn after_guest(&mut self, node: u8) {
         let guest = self.guests.get_mut(&node).expect("a configured node");
         let (host, out) = (guest.host, std::mem::take(&mut guest.out));
         let life = self.hosts[&host].life;
+        let slot = self.hosts[&host].slot(node);
         for bytes in out {
-            let delay = 60 + self.random() % 100;
-            self.at(self.now + delay, Event::FromNode { node, life, bytes });
-        }
-    }
-
-    /// Feeds an input to an appliance, and carries out what comes of it.
-    fn feed(&mut self, host: u8, input: Input<'_>) {
-        let now = self.now;
-        let Some(h) = self.hosts.get_mut(&host).filter(|h| h.engine.is_some()) else { return };
-        if h.frozen {
-            return;
-        }
-        let outs = h.turn(now, input);
-        let life = h.life;
-        let said = journal::take();
-        let (summary, view) = h.seen();
-        self.truth.committed(now, host, life, &summary, view);
-        for line in said {
-            self.note(format!("host {host}: {line}"));
-        }
-        for out in outs {
-            self.carry(host, life, out);
-        }
-        if self.hosts[&host].engine.as_ref().is_some_and(|engine| engine.wants_restart()) {
-            self.kill_appliance(host);
-        }
-    }
-
-    fn carry(&mut self, host: u8, life: u32, out: Out) {
-        match out {
-            Out::Datagram { to, bytes } => self.send(host, to, &bytes),
-            Out::Node { slot, bytes } => {
-                let node = self.hosts[&host].node(slot);
-                let delay = 60 + self.random() % 100;
-                self.at(self.now + delay, Event::ToNode { node, bytes });
-            }
-            Out::Guard { bytes } => {
-                let delay = 60 + self.random() % 100;
-                let boot = self.hosts[&host].boot;
-                self.at(self.now + delay, Event::ToGuard { host, boot, bytes });
-            }
-            Out::Device(request) => self.drive(host, life, &request),
-            Out::Deadline(at) => self.at(at.max(self.now + 1), Event::Tick { host, life }),
-        }
-    }
-
-    fn send(&mut self, from: u8, to: u8, bytes: &[u8]) {
-        for link in 0..2 {
-            let path = self.paths[&(from, to, link)];
-            let copies = 1 + u64::from(self.random() % 1000 < path.duplicate);
-            for _ in 0..copies {
-                if path.cut || self.random() % 1000 < path.loss {
-                    continue;
-                }
-                let delay = path.delay + self.random() % path.spread.max(1);
-                self.at(self.now + delay, Event::Datagram { to, bytes: bytes.to_vec() });
-            }
+            let when = self.piped(host, 2 + 2 * usize::from(slot));
+            let when = self.snapped(host, when);
+            self.at(when, Event::Arrives { host, life, what: event::Arrival::Node(slot, bytes) });
         }
     }
 
     /// The appliance that leads, if exactly one believes so.
     #[must_use]
     pub fn leader(&self) -> Option<u8> {
-        let mut leaders = self.hosts.values().filter(|h| h.leads() && !h.frozen).map(|h| h.id);
+        let mut leaders = self.hosts.values().filter(|h| h.leads() && !h.stands()).map(|h| h.id);
         leaders.next().filter(|_| leaders.next().is_none())
     }
 
     /// Whether every appliance that runs is admitted under its present incarnation, and every host has one.
     #[must_use]
     pub fn all_admitted(&self) -> bool {
-        self.hosts.values().all(|h| h.power == Power::On && !h.frozen && h.is_admitted())
+        self.hosts.values().all(|h| h.power == Power::On && !h.stands() && h.is_admitted())
     }
 
     /// Whether every node is a member in the view of every appliance that runs.
     #[must_use]
     pub fn all_up(&self) -> bool {
+        let is_up = |h: &Host, guest: &Guest| {
+            let row = h.view().map(|view| view.node(NodeId::new(guest.node)));
+            row.is_some_and(|row| row.incarnation == guest.incarnation && guest.incarnation != 0 && row.may_write())
+        };
         self.leader().is_some()
-            && self.hosts.values().filter(|h| h.engine.is_some()).all(|h| {
-                self.guests.values().all(|guest| {
-                    let row = h.view().map(|view| *view.node(NodeId::new(guest.node)));
-                    row.is_some_and(|row| row.incarnation == guest.incarnation && guest.incarnation != 0)
-                })
-            })
+            && self.hosts.values().filter(|h| h.engine.is_some()).all(|h| self.guests.values().all(|g| is_up(h, g)))
     }
-}
 
-/// An output, copied out of the engine.
-enum Out {
-    Datagram { to: u8, bytes: Vec<u8> },
-    Node { slot: u8, bytes: Vec<u8> },
-    Guard { bytes: Vec<u8> },
-    Device(Request),
-    Deadline(Micros),
-}
-
-impl Out {
-    fn copy(output: &Output<'_>, true_time: impl Fn(u64) -> Micros) -> Option<Self> {
-        Some(match *output {
-            Output::Datagram { to, bytes, .. } => Self::Datagram { to: to.get(), bytes: bytes.to_vec() },
-            Output::Session { road: Road::Channel(slot), bytes } => Self::Node { slot, bytes: bytes.to_vec() },
-            Output::Session { .. } | Output::Close { .. } => return None,
-            Output::Guard { bytes } => Self::Guard { bytes: bytes.to_vec() },
-            Output::Device(request) => Self::Device(request),
-            Output::Deadline(at) => Self::Deadline(true_time(at.as_micros())),
-        })
+    /// Whether an appliance that runs here remembers what it promised: every other one that remembers counts on it.
+    #[must_use]
+    pub fn remembers(&self, host: u8) -> bool {
+        let h = &self.hosts[&host];
+        let is_out = self.hosts.values().filter(|other| other.is_admitted()).any(|other| {
+            let (row, own) = (other.view().map(|view| *view.host(palisade_core::id::HostId::new(host))), h.view());
+            own.is_none() || row.is_some_and(|row| !row.counts())
+        });
+        // An order may still be under way to a host that was reset by a person and is a member again.
+        let runs = h.power == Power::On && !h.stands() && h.guard.is_some();
+        runs && h.is_admitted() && !is_out && !self.is_doomed(host)
     }
-}
 
-trait PopBefore {
-    type Item;
-    fn pop_if_before(&mut self, end: Micros) -> Option<Self::Item>;
-}
+    /// Whether every appliance and every node works, and every appliance's view says so.
+    #[must_use]
+    pub fn at_peace(&self) -> bool {
+        self.guests.values().all(|guest| guest.mood == Mood::Well && !guest.frozen)
+            && self.hosts.values().all(|host| host.guard.is_some())
+            && self.all_admitted()
+            && self.all_up()
+    }
 
-impl PopBefore for BinaryHeap<Reverse<(Micros, u64, Event)>> {
-    type Item = Reverse<(Micros, u64, Event)>;
-    fn pop_if_before(&mut self, end: Micros) -> Option<Self::Item> {
-        if self.peek().is_some_and(|Reverse((when, ..))| *when <= end) { self.pop() } else { None }
+    /// What is not as it is in peace, for a person.
+    #[must_use]
+    pub fn unrest(&self) -> String {
+        let mut text = format!("leads: {:?}", self.leader());
+        for host in self.hosts.values() {
+            if host.power == Power::Off || host.stands() || !host.is_admitted() || host.guard.is_none() {
+                let state = (host.power, host.frozen, host.stopped, host.is_admitted(), host.guard.is_some());
+                text += &format!("; host {} is {state:?}", host.id);
+            }
+        }
+        for guest in self.guests.values() {
+            let knows = |host: &Host| {
+                host.view().map(|view| view.node(NodeId::new(guest.node)).incarnation) == Some(guest.incarnation)
+            };
+            let strangers: Vec<u8> = self.hosts.values().filter(|host| !knows(host)).map(|host| host.id).collect();
+            if guest.mood != Mood::Well || guest.frozen || !strangers.is_empty() {
+                let state = (guest.mood, guest.frozen, guest.run, guest.incarnation, guest.has_session(), guest.left);
+                text += &format!("; node {} is {state:x?}, and not up for {strangers:?}", guest.node);
+            }
+        }
+        text
     }
 }

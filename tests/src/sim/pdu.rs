@@ -2,10 +2,11 @@
 //!
 //! A device whose name begins with `pdu` is one outlet, and feeds the host that it covers. A BMC without power is silent.
 
-use super::{Bmc, Event, Micros, Power, World};
+use super::devices::Act;
+use super::event::Event;
+use super::{Bmc, Micros, Power, World};
 use palisade_core::config::Config;
 use palisade_core::fencing::{Action, Class, Verdict};
-use palisade_core::io::Request;
 use std::collections::BTreeMap;
 
 /// One outlet.
@@ -33,31 +34,32 @@ impl World {
         own.peek().is_none() || own.any(|outlet| outlet.on)
     }
 
-    /// Does what an order to an outlet says; what is answered, and after how long.
-    pub(super) fn drive_outlet(&mut self, host: u8, device: u16, request: &Request) -> (Verdict, Micros) {
+    /// Does what an order to an outlet says; when it answers what, if ever.
+    pub(super) fn outlet(&mut self, device: u16, action: Action) -> Option<(Micros, Verdict)> {
         let outlet = self.outlets[&device];
-        if request.action != Action::Status {
-            self.truth.ordered(self.now, host, outlet.host, request.action);
-        }
-        match (outlet.mood, request.action) {
-            (Bmc::Refuses, _) => (Verdict::Failed, 2_000),
-            (Bmc::Dead, _) => (Verdict::Unknown, request.timeout.since(request.valid_until).as_micros() + 3_000_000),
-            (Bmc::Works(span), Action::Status) => (if outlet.on { Verdict::SeenOn } else { Verdict::SeenOff }, span),
+        let now = self.now;
+        match (outlet.mood, action) {
+            (Bmc::Refuses, _) => Some((now + 2_000, Verdict::Failed)),
+            (Bmc::Works(span), Action::Status) => {
+                Some((now + span, if outlet.on { Verdict::SeenOn } else { Verdict::SeenOff }))
+            }
             (Bmc::Works(span), action) => {
                 let on = action == Action::On;
-                self.at(self.now + span / 2, Event::OutletActs { device, on });
-                (if on { Verdict::Unknown } else { Verdict::Confirmed(Class::PowerOff) }, span)
+                self.at(now + span / 2, Event::Act { host: outlet.host, act: Act::Outlet(device, on) });
+                Some((now + span, if on { Verdict::Unknown } else { Verdict::Confirmed(Class::PowerOff) }))
             }
+            _ => None,
         }
     }
 
     /// An outlet is switched, by whomever.
     pub fn outlet_acts(&mut self, device: u16, on: bool) {
-        self.note(format!("outlet {device} is {}", if on { "on" } else { "off" }));
+        self.note(|| format!("outlet {device} is {}", if on { "on" } else { "off" }));
         if let Some(outlet) = self.outlets.get_mut(&device) {
             outlet.on = on;
             let host = outlet.host;
             if !self.is_fed(host) && self.hosts[&host].power == Power::On {
+                self.truth.hit(self.now, &self.hosts[&host]);
                 self.power_off(host);
             }
         }

@@ -410,6 +410,18 @@ impl Engine {
         self.acceptor.committed.version
     }
 
+    /// Under which incarnation it lives.
+    #[must_use]
+    pub const fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// What it accepted last, as its heartbeats tell: ballot and version.
+    #[must_use]
+    pub const fn accepted(&self) -> (crate::id::Ballot, u64) {
+        (self.acceptor.slot.ballot, self.acceptor.slot.version)
+    }
+
     /// The committed view.
     #[must_use]
     pub const fn view(&self) -> &crate::state::State {

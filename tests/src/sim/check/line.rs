@@ -1,0 +1,78 @@
+//! S1: committed views form one line, and every member's views only move forward.
+//!
+//! Owns the line: (cluster number, version) and the digest of each state that anybody declared committed. Across cluster
+//! incarnations the line goes on: as soon as a later cluster has committed anything, an earlier one never commits again.
+
+use crate::sim::{Host, Micros};
+use palisade_core::id::Incarnation;
+use palisade_core::state::{STATE_BYTES_MAX, State, digest};
+use palisade_core::wire::node::Target;
+use std::collections::BTreeMap;
+
+/// Names a state: its version, which holds the number of the cluster incarnation, and that one's random part.
+pub type Key = (u64, u32);
+
+/// All committed states.
+#[derive(Default)]
+pub struct Line {
+    /// Digest by version, which holds the cluster incarnation's number, and its random part.
+    states: BTreeMap<Key, u64>,
+    /// What each appliance's life declared last.
+    last: BTreeMap<(u8, u32), Key>,
+    newest: Option<Box<State>>,
+    scratch: Option<Box<[u8; STATE_BYTES_MAX]>>,
+}
+
+impl Line {
+    /// An appliance declares this committed. Whether it is the first.
+    pub fn declared(&mut self, now: Micros, host: &Host, view: &State) -> bool {
+        let key = (view.version, view.cluster.random);
+        let before = self.last.insert((host.id, host.life), key);
+        if before == Some(key) {
+            return false;
+        }
+        assert!(before.is_none_or(|before| before < key), "S1: host {} went back to {key:?} at {now} us", host.id);
+        let bytes = self.scratch.get_or_insert_with(|| Box::new([0; STATE_BYTES_MAX]));
+        let length = view.encode(bytes);
+        let sum = digest(&bytes[..length]);
+        if let Some(known) = self.states.get(&key) {
+            assert_eq!(*known, sum, "S1: host {} committed another state as {key:?} at {now} us", host.id);
+            return false;
+        }
+        if let Some((newest, _)) = self.states.last_key_value() {
+            assert!(*newest < key, "S1: host {} committed {key:?} at {now} us, after {newest:?} was", host.id);
+        }
+        self.states.insert(key, sum);
+        true
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    /// The newest.
+    pub fn newest(&self) -> Option<&State> {
+        self.newest.as_deref()
+    }
+
+    /// This one is the newest from now on.
+    pub fn set_newest(&mut self, view: &State) {
+        match &mut self.newest {
+            Some(newest) => newest.as_mut().clone_from(view),
+            None => self.newest = Some(Box::new(view.clone())),
+        }
+    }
+
+    /// S6: what an operator was promised is committed.
+    pub fn promised(&self, now: Micros, target: Target, version: u64) {
+        let committed = self.states.keys().any(|(known, _)| *known >= version);
+        assert!(
+            committed,
+            "S6: an operator was promised {target} in version {version} at {now} us, and it is not committed"
+        );
+    }
+}
+
+/// Zero means nobody.
+pub const NOBODY: Incarnation = 0;

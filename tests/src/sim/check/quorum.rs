@@ -1,0 +1,60 @@
+//! S4, the commit: a decision is committed only when a quorum of votes accepted it, as the incarnations that it names.
+//!
+//! Owns who accepted which (ballot, version). An acceptance of another incarnation than the view names is one from before an
+//! amnesia (SAFETY A4), one of a host that is Confirmed off counts for nothing (S5).
+
+use crate::sim::{Host, Micros};
+use palisade_core::config::Config;
+use palisade_core::id::{Ballot, HostId, Incarnation};
+use palisade_core::state::State;
+use std::collections::BTreeMap;
+
+/// Acceptances that are remembered: more than are ever under way.
+const KEPT: usize = 64;
+
+/// Who accepted what.
+pub struct Quorum {
+    voters: Vec<u8>,
+    accepted: BTreeMap<(u64, Ballot), Vec<(u8, Incarnation)>>,
+}
+
+impl Quorum {
+    /// Nobody accepted anything yet.
+    pub fn new(config: &'static Config) -> Self {
+        let voters = config.hosts.iter().filter(|host| host.vote).map(|host| host.id).collect();
+        Self { voters, accepted: BTreeMap::new() }
+    }
+
+    /// An appliance accepted a state.
+    pub fn accepted(&mut self, host: u8, incarnation: Incarnation, (ballot, version): (Ballot, u64)) {
+        self.accepted.entry((version, ballot)).or_default().push((host, incarnation));
+        while self.accepted.len() > KEPT {
+            self.accepted.pop_first();
+        }
+    }
+
+    /// Somebody is the first to declare this committed.
+    pub fn committed(&self, now: Micros, host: &Host, view: &State) {
+        let slot = host.accepted;
+        if slot.1 != view.version {
+            return;
+        }
+        let nobody = Vec::new();
+        let accepted = self.accepted.get(&(slot.1, slot.0)).unwrap_or(&nobody);
+        let counts = |voter: &&u8| {
+            let row = view.host(HostId::new(**voter));
+            row.counts() && accepted.contains(&(**voter, row.incarnation))
+        };
+        let count = self.voters.iter().filter(counts).count();
+        // With two votes one side may go on alone, but only after it is proved alone (SAFETY D1).
+        let needed = if self.voters.len() == 2 { 1 } else { self.voters.len() / 2 + 1 };
+        assert!(
+            count >= needed,
+            "S4: host {} committed version {} under {} at {now} us, and {count} of {} votes accepted it: {accepted:?}",
+            host.id,
+            view.version,
+            slot.0,
+            self.voters.len()
+        );
+    }
+}

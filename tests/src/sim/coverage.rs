@@ -1,0 +1,166 @@
+//! Which states, and which changes from one to another, a run has reached: what no seed ever reaches is not tested.
+//!
+//! Owns the counters and the list of what is known to be reachable. It reads committed views and the roles that appliances
+//! declare, nothing else.
+
+use palisade_core::fencing::Class;
+use palisade_core::state::State;
+use palisade_core::status::{HostState, Reason, Role};
+use palisade_core::wire::node::NodeState;
+use std::collections::BTreeMap;
+
+/// What was reached, and how often.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage {
+    reached: BTreeMap<(&'static str, u8, u8), u64>,
+}
+
+const NODES: [(NodeState, &str); 5] = [
+    (NodeState::Unknown, "unknown"),
+    (NodeState::Up, "up"),
+    (NodeState::Condemned, "condemned"),
+    (NodeState::Down, "down"),
+    (NodeState::Left, "left"),
+];
+const HOSTS: [(HostState, &str); 4] = [
+    (HostState::Out, "out"),
+    (HostState::Member, "member"),
+    (HostState::Condemned, "condemned"),
+    (HostState::Down, "down"),
+];
+const ROLES: [Role; 5] = [Role::Alone, Role::Joining, Role::Member, Role::Candidate, Role::Leader];
+
+/// Changes that a view may bring to a node.
+const NODE_EDGES: &[(NodeState, NodeState)] = &[
+    (NodeState::Unknown, NodeState::Up),
+    (NodeState::Up, NodeState::Up),
+    (NodeState::Up, NodeState::Condemned),
+    (NodeState::Up, NodeState::Down),
+    (NodeState::Up, NodeState::Left),
+    (NodeState::Condemned, NodeState::Down),
+    (NodeState::Condemned, NodeState::Up),
+    (NodeState::Down, NodeState::Up),
+    (NodeState::Left, NodeState::Up),
+];
+/// Changes that a view may bring to a host.
+const HOST_EDGES: &[(HostState, HostState)] = &[
+    (HostState::Out, HostState::Member),
+    (HostState::Member, HostState::Member),
+    (HostState::Member, HostState::Condemned),
+    (HostState::Member, HostState::Out),
+    (HostState::Condemned, HostState::Down),
+    (HostState::Down, HostState::Member),
+];
+/// Changes of what an appliance is.
+const ROLE_EDGES: &[(Role, Role)] = &[
+    (Role::Alone, Role::Joining),
+    (Role::Alone, Role::Member),
+    (Role::Alone, Role::Candidate),
+    (Role::Joining, Role::Alone),
+    (Role::Joining, Role::Member),
+    (Role::Member, Role::Alone),
+    (Role::Member, Role::Candidate),
+    (Role::Candidate, Role::Alone),
+    (Role::Candidate, Role::Joining),
+    (Role::Candidate, Role::Member),
+    (Role::Candidate, Role::Leader),
+    (Role::Leader, Role::Alone),
+    (Role::Leader, Role::Candidate),
+];
+/// Proofs that close a record, and why it was opened.
+const PROOFS: &[(Reason, Class)] = &[
+    (Reason::Silent, Class::VmGone),
+    (Reason::Silent, Class::VmStopped),
+    (Reason::Silent, Class::PowerOff),
+    (Reason::Panicked, Class::VmGone),
+    (Reason::Panicked, Class::VmStopped),
+    (Reason::LastGasp, Class::VmStopped),
+    (Reason::VmGone, Class::VmGone),
+    (Reason::Replaced, Class::VmGone),
+    (Reason::HostRebooted, Class::VmGone),
+    (Reason::Covered, Class::PowerOff),
+    (Reason::NodeUnfenced, Class::PowerOff),
+    (Reason::Panicked, Class::PowerOff),
+    (Reason::VmGone, Class::PowerOff),
+    (Reason::Replaced, Class::PowerOff),
+    (Reason::LastGasp, Class::VmGone),
+    (Reason::LastGasp, Class::PowerOff),
+    (Reason::Covered, Class::VmGone),
+    (Reason::Operator, Class::VmGone),
+    (Reason::Operator, Class::VmStopped),
+    (Reason::Operator, Class::PowerOff),
+];
+
+impl Coverage {
+    fn reach(&mut self, kind: &'static str, from: u8, to: u8) {
+        *self.reached.entry((kind, from, to)).or_default() += 1;
+    }
+
+    /// An appliance became something else.
+    pub fn role(&mut self, before: Role, now: Role) {
+        self.reach("role", before as u8, now as u8);
+    }
+
+    /// A view was committed after another.
+    pub fn view(&mut self, before: &State, view: &State) {
+        for (node, row) in view.nodes() {
+            let old = before.node(node);
+            if old != row && (old.state != row.state || old.incarnation != row.incarnation) {
+                self.reach("node", old.state as u8, row.state as u8);
+            }
+        }
+        for (host, row) in view.hosts() {
+            let old = before.host(host);
+            if old != row && (old.state != row.state || old.incarnation != row.incarnation) {
+                self.reach("host", old.state as u8, row.state as u8);
+            }
+        }
+        for entry in view.history().take_while(|entry| entry.confirmed_version == view.version) {
+            self.reach("proof", entry.reason as u8, entry.class);
+        }
+    }
+
+    /// Takes in what another run reached.
+    pub fn add(&mut self, other: &Self) {
+        for (what, count) in &other.reached {
+            *self.reached.entry(*what).or_default() += count;
+        }
+    }
+
+    /// How many of the known ones were reached, how many are known, and the names of the others.
+    #[must_use]
+    pub fn sum(&self) -> (usize, usize, Vec<String>) {
+        let known = known();
+        let missing: Vec<String> =
+            known.iter().filter(|(what, _)| !self.reached.contains_key(what)).map(|(_, name)| name.clone()).collect();
+        (known.len() - missing.len(), known.len(), missing)
+    }
+
+    /// What was reached and is in no list: the lists are to be completed.
+    #[must_use]
+    pub fn unknown(&self) -> Vec<String> {
+        let known = known();
+        let strangers = self.reached.iter().filter(|(what, _)| !known.contains_key(*what));
+        strangers.map(|((kind, from, to), count)| format!("{kind} {from} -> {to} ({count} times)")).collect()
+    }
+}
+
+fn known() -> BTreeMap<(&'static str, u8, u8), String> {
+    let node = |state: NodeState| NODES.iter().find(|(other, _)| *other == state).map_or("?", |(_, name)| name);
+    let host = |state: HostState| HOSTS.iter().find(|(other, _)| *other == state).map_or("?", |(_, name)| name);
+    let mut all = BTreeMap::new();
+    for &(from, to) in NODE_EDGES {
+        all.insert(("node", from as u8, to as u8), format!("node {} -> {}", node(from), node(to)));
+    }
+    for &(from, to) in HOST_EDGES {
+        all.insert(("host", from as u8, to as u8), format!("host {} -> {}", host(from), host(to)));
+    }
+    for &(from, to) in ROLE_EDGES {
+        all.insert(("role", from as u8, to as u8), format!("role {} -> {}", from.word(), to.word()));
+    }
+    for &(reason, class) in PROOFS {
+        all.insert(("proof", reason as u8, class as u8), format!("proof {} by {}", reason.word(), class.word()));
+    }
+    debug_assert!(ROLES.len() == 5);
+    all
+}

@@ -1,0 +1,68 @@
+//! What the simulator found in the core, each as the shortest story that shows it.
+#![allow(clippy::unwrap_used)]
+
+use palisade_tests::sim::{Bmc, Mood, Wish, World, config};
+
+fn up(hosts: u8, seed: u64) -> World {
+    let mut world = World::new(config::cluster(hosts), seed);
+    world.power_all();
+    assert!(world.run_until_true(15_000, World::all_up), "seed {seed}: not all up\n{}", world.story());
+    world
+}
+
+fn back(world: &mut World) {
+    assert!(world.run_until_true(60_000, World::all_up), "not all up again: {}\n{}", world.unrest(), world.story());
+}
+
+/// A HELLO after a RESET proves the end of the memory, not of what the host still writes for it.
+#[test]
+fn e5_a_reset_proves_nothing_where_disks_do_not_qualify() {
+    let mut world = World::new(config::cluster(3), 1);
+    world.hosts.get_mut(&2).unwrap().disks_qualify = false;
+    world.power_all();
+    assert!(world.run_until_true(15_000, World::all_up), "{}", world.story());
+    let old = world.guests[&2].incarnation;
+    world.reset_guest(2);
+    let told = world.run_until_true(30_000, |w| w.truth.confirmed.contains_key(&(2, old)));
+    assert!(told, "its host is fenced instead\n{}", world.story());
+    assert!(world.truth.orders.iter().any(|(_, _, target, _)| *target == 2), "{}", world.story());
+    back(&mut world);
+}
+
+/// The notice of a panic belongs to the memory that panicked, and not to the run: who boots anew within it is well.
+#[test]
+fn a_kernel_that_panics_and_boots_anew_while_nobody_leads_is_a_member_again() {
+    for seed in 0..5 {
+        let mut world = up(3, seed);
+        let leader = world.leader().unwrap();
+        let node = (1..=3).find(|&host| host != leader).unwrap();
+        world.power_off(leader);
+        world.hit(node, Mood::Panicked);
+        world.run_ms(50);
+        world.reset_guest(node);
+        back(&mut world);
+    }
+}
+
+/// A leader that is kept alive by echoes of a condemned host, and hears no quorum otherwise, accuses nobody: what it could
+/// not commit would be committed when the accused are well again (SAFETY A3, H1).
+#[test]
+fn who_hears_no_quorum_accuses_nobody() {
+    let mut world = up(5, 2);
+    let leader = world.leader().unwrap();
+    let others: Vec<u8> = (1..=5).filter(|&host| host != leader).collect();
+    let [condemned, far, further, _] = others[..] else { panic!("four others") };
+    world.bmcs.insert(condemned, Bmc::Dead);
+    world.operator(leader, Wish::FenceHost(condemned));
+    world.run_ms(4_000);
+    world.each_path(|(from, to, _), path| {
+        path.cut = (from == far || from == further) != (to == far || to == further);
+    });
+    world.run_ms(2_500);
+    world.each_path(|_, path| path.cut = false);
+    world.run_ms(5_000);
+    let killed = world.truth.orders.iter().any(|(_, _, target, _)| *target == far || *target == further);
+    assert!(!killed && world.truth.resets.is_empty(), "{}", world.story());
+    world.bmcs.insert(condemned, Bmc::Works(5_000));
+    back(&mut world);
+}
