@@ -1,4 +1,5 @@
-//! What belongs to this boot of the node: its incarnation, the end of its lease, and the way to end it.
+//! What belongs to this boot of the node: its incarnation, the end of its lease, whether it holds anything, and the way to
+//! end it.
 //!
 //! Owns the files in /run, which lie in memory and go with the boot, and the reset. Must never keep anything longer.
 
@@ -14,6 +15,7 @@ use crate::sys;
 
 const INCARNATION: &str = "/run/palisade-incarnation";
 const LEASE: &str = "/run/palisade-lease";
+const HELD: &str = "/run/palisade-held";
 const SYSRQ: &str = "/proc/sysrq-trigger";
 
 /// The value of `key=value` on the kernel's command line.
@@ -77,6 +79,24 @@ impl LeaseFile {
     /// If it cannot be written.
     pub fn keep(&self, end: Instant) -> io::Result<()> {
         self.0.write_all_at(&end.as_micros().to_le_bytes(), 0)
+    }
+}
+
+/// Whether an earlier client of this boot held volumes or services when it ended.
+#[must_use]
+pub fn held() -> bool {
+    Path::new(HELD).exists()
+}
+
+/// Keeps whether this boot holds any.
+///
+/// # Errors
+/// If it cannot be kept.
+pub fn keep_held(held: bool) -> io::Result<()> {
+    match (held, fs::remove_file(HELD)) {
+        (true, _) => File::create(HELD).map(drop),
+        (false, Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        (false, _) => Ok(()),
     }
 }
 

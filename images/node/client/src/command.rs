@@ -13,12 +13,13 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use palisade_core::id::{HostId, NodeId};
+use palisade_core::id::{HostId, NodeId, Volume};
 use palisade_core::wire::node::{Message, Target};
 
 use crate::ask;
 use crate::boot::Trigger;
 use crate::console::Console;
+use crate::label;
 use crate::sys;
 
 /// Where the host finds the node's commands.
@@ -44,6 +45,12 @@ pub enum Command {
     Status(Road),
     /// Somebody is to be fenced.
     Fence(Target),
+    /// A volume is to be opened.
+    Join(Volume),
+    /// A volume is to be closed.
+    Leave(Volume),
+    /// What is open and owned here.
+    Groups,
     /// A shell on the console.
     Shell,
 }
@@ -58,7 +65,8 @@ pub enum Road {
 }
 
 /// The words of all commands, for people.
-pub const HELP: &str = "panic | hang | reset | status [--over channel|vsock] | fence node N | fence host N | sh";
+pub const HELP: &str = "panic | hang | reset | status [--over channel|vsock] | fence node N | fence host N | \
+                        join VOLUME | leave VOLUME | groups | sh";
 
 impl Command {
     /// Reads a command.
@@ -75,6 +83,9 @@ impl Command {
             ["hang"] => Ok(Self::Hang),
             ["reset"] => Ok(Self::Reset),
             ["sh"] => Ok(Self::Shell),
+            ["join", volume] => label::parse(volume).map(Self::Join),
+            ["leave", volume] => label::parse(volume).map(Self::Leave),
+            ["groups"] => Ok(Self::Groups),
             ["status"] | ["status", "--over", "vsock"] => Ok(Self::Status(Road::Vsock)),
             ["status", "--over", "channel"] => Ok(Self::Status(Road::Channel)),
             ["fence", "node", node] => Ok(Self::Fence(Target::Node(NodeId::new(number(node)?)))),
@@ -84,13 +95,29 @@ impl Command {
     }
 }
 
-/// A request over the channel, and where the lines of its answer go.
+/// What the session's loop is asked for.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted {
+    /// To send this, and to collect the answer.
+    Message(Message),
+    /// To open a volume.
+    Join(Volume),
+    /// To close one.
+    Leave(Volume),
+    /// To tell what is open and owned.
+    Groups,
+}
+
+/// The lines of an answer, or a sentence that says why there is none.
+pub type Answer = Result<Vec<String>, String>;
+
+/// A request to the session's loop, and where its answer goes.
 #[derive(Debug)]
 pub struct Request {
-    /// What to send.
-    pub message: Message,
-    /// Takes the answer; none: there is no session.
-    pub answer: Sender<Option<Vec<String>>>,
+    /// What.
+    pub wanted: Wanted,
+    /// Takes the answer.
+    pub answer: Sender<Answer>,
 }
 
 /// What commands need.
@@ -199,11 +226,14 @@ impl Desk {
             Command::Status(Road::Channel) => {
                 let mut lines = Vec::new();
                 for section in ask::SECTIONS {
-                    lines.extend(self.over_channel(Message::Status { section, first: 0 })?);
+                    lines.extend(self.ask(Wanted::Message(Message::Status { section, first: 0 }))?);
                 }
                 Ok(lines)
             }
             Command::Fence(target) => ask::fence(target).map(|line| vec![line]),
+            Command::Join(volume) => self.ask(Wanted::Join(volume)),
+            Command::Leave(volume) => self.ask(Wanted::Leave(volume)),
+            Command::Groups => self.ask(Wanted::Groups),
             Command::Shell if is_console => {
                 // The shell inherits the console; events go on being printed into it.
                 Process::new("/bin/sh").arg("/bin/console-shell").status().map_err(|e| format!("no shell: {e}"))?;
@@ -213,15 +243,11 @@ impl Desk {
         }
     }
 
-    fn over_channel(&self, message: Message) -> Result<Vec<String>, String> {
+    fn ask(&self, wanted: Wanted) -> Answer {
         let (answer, answers) = channel();
-        self.requests.send(Request { message, answer }).map_err(|_| "the session's loop has ended".to_owned())?;
+        self.requests.send(Request { wanted, answer }).map_err(|_| "the session's loop has ended".to_owned())?;
         (&self.wake).write_all(b"!").map_err(|error| format!("cannot wake the session's loop: {error}"))?;
-        match answers.recv_timeout(ANSWER) {
-            Ok(Some(lines)) => Ok(lines),
-            Ok(None) => Err("there is no session".to_owned()),
-            Err(_) => Err("the appliance did not answer in time".to_owned()),
-        }
+        answers.recv_timeout(ANSWER).map_err(|_| "the appliance did not answer in time".to_owned())?
     }
 }
 
@@ -255,6 +281,13 @@ mod tests {
         assert_eq!(parse("status --over channel"), Ok(Command::Status(Road::Channel)));
         assert_eq!(parse("fence node 2"), Ok(Command::Fence(Target::Node(NodeId::new(2)))));
         assert_eq!(parse("fence host 3"), Ok(Command::Fence(Target::Host(HostId::new(3)))));
+        let volume = Volume::named("shared");
+        assert_eq!(parse("join shared"), Ok(Command::Join(volume)));
+        assert_eq!(parse("leave shared"), Ok(Command::Leave(volume)));
+        assert_eq!(parse("groups"), Ok(Command::Groups));
+        for wrong in ["join", "join a b", "leave seventeen-letters", "groups all"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
         for wrong in ["fence node 0", "fence node 256", "fence host", "panic now", "dance"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }

@@ -6,10 +6,14 @@
 use std::fmt;
 
 use palisade_core::fencing::Class;
-use palisade_core::id::{Ballot, HostId, Incarnation, NodeId};
+use palisade_core::id::{Ballot, HostId, Incarnation, NodeId, Volume};
 use palisade_core::status::{COUNTER_NAMES, HistoryEntry, HostEntry, HostState, NodeEntry, Summary};
 use palisade_core::time::Instant;
-use palisade_core::wire::node::{NodeEvent, NodeState, Refusal, Section, Target, ViewNode};
+use palisade_core::wire::node::{
+    Fate, Given, NodeEvent, NodeState, Refusal, Section, StartNode, Target, ViewNode, What,
+};
+
+use crate::label::Shown;
 
 /// Why the node resets itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +24,12 @@ pub enum Why {
     Condemned,
     /// The cluster incarnation that it belonged to is over.
     ClusterOver,
+    /// Somebody of the set that ran is neither in the new one nor is its fate told (SAFETY G2).
+    FateMissing,
+    /// The others run on without this node.
+    NotInSet,
+    /// The client was started again while this boot had volumes open or services: it does not know them any more.
+    Forgotten,
 }
 
 /// Something that people want to know.
@@ -47,6 +57,22 @@ pub enum Event {
     Status { section: Section, first: u16, is_last: bool, payload: Vec<u8> },
     /// The decision to fence is committed.
     Fence { target: Target, version: u64 },
+    /// A volume is to be opened.
+    GroupJoin { volume: Volume },
+    /// The lockspace of a volume is stopped.
+    GroupStop { volume: Volume, generation: u64 },
+    /// It runs, with this set and these fates.
+    GroupStart { volume: Volume, generation: u64, entries: Vec<StartNode> },
+    /// Its locks are granted again.
+    GroupRecovered { volume: Volume, generation: u64 },
+    /// It is closed.
+    GroupLeft { volume: Volume },
+    /// Something of somebody else is to be taken over.
+    Takeover(Given),
+    /// It is here.
+    Taken(Given),
+    /// It cannot be.
+    Failed(Given),
     /// The node resets itself now.
     Reset(Why),
 }
@@ -68,14 +94,28 @@ impl fmt::Display for Event {
                 write!(f, "VIEW version={version} ballot={ballot} part={}/{parts}", u32::from(*part) + 1)?;
                 nodes.iter().try_for_each(|node| write!(f, " {}", Place(node)))
             }
-            Self::NodeUp(event) => write!(f, "NODE_UP {}", Fate(event)),
-            Self::NodeSuspect(event) => write!(f, "NODE_SUSPECT {}", Fate(event)),
-            Self::NodeDown(event) => write!(f, "NODE_DOWN {}", Fate(event)),
+            Self::NodeUp(event) => write!(f, "NODE_UP {}", About(event)),
+            Self::NodeSuspect(event) => write!(f, "NODE_SUSPECT {}", About(event)),
+            Self::NodeDown(event) => write!(f, "NODE_DOWN {}", About(event)),
             Self::Refused(refusal) => write!(f, "ERROR refusal={}", refusal_word(*refusal)),
             Self::Busy => f.write_str("BUSY"),
             // `status_lines` gives one line per entry; this is for logs that want a single one.
             Self::Status { section, first, .. } => write!(f, "STATUS_PART section={section:?} first={first}"),
             Self::Fence { target, version } => write!(f, "FENCE {} version={version}", Named(*target)),
+            Self::GroupJoin { volume } => write!(f, "GROUP_JOIN volume={}", Shown(*volume)),
+            Self::GroupStop { volume, generation } => {
+                write!(f, "GROUP_STOP volume={} generation={generation}", Shown(*volume))
+            }
+            Self::GroupStart { volume, generation, entries } => {
+                write!(f, "GROUP_START volume={} generation={generation} {}", Shown(*volume), Entries(entries))
+            }
+            Self::GroupRecovered { volume, generation } => {
+                write!(f, "GROUP_RECOVERED volume={} generation={generation}", Shown(*volume))
+            }
+            Self::GroupLeft { volume } => write!(f, "GROUP_LEFT volume={}", Shown(*volume)),
+            Self::Takeover(given) => write!(f, "TAKEOVER {}", Gift(given)),
+            Self::Taken(given) => write!(f, "TAKEN {}", Gift(given)),
+            Self::Failed(given) => write!(f, "FAILED {}", Gift(given)),
             Self::Reset(why) => write!(f, "RESET why={}", why.word()),
         }
     }
@@ -110,6 +150,9 @@ impl Why {
             Self::LeaseEnded => "lease-ended",
             Self::Condemned => "condemned",
             Self::ClusterOver => "cluster-over",
+            Self::FateMissing => "fate-missing",
+            Self::NotInSet => "not-in-set",
+            Self::Forgotten => "forgotten",
         }
     }
 }
@@ -262,10 +305,52 @@ impl fmt::Display for Place<'_> {
     }
 }
 
-/// The keys of NODE_UP, NODE_SUSPECT and NODE_DOWN.
-struct Fate<'a>(&'a NodeEvent);
+/// `set=1:00..01,2:00..02 fates=3:dead:00..03`; a dash where there is nobody.
+struct Entries<'a>(&'a [StartNode]);
 
-impl fmt::Display for Fate<'_> {
+impl fmt::Display for Entries<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |is_set: bool| {
+            let of = self.0.iter().filter(|entry| (entry.fate == Fate::Member) == is_set);
+            let words: Vec<String> = of.map(|entry| entry_word(entry, is_set)).collect();
+            if words.is_empty() { "-".to_owned() } else { words.join(",") }
+        };
+        write!(f, "set={} fates={}", list(true), list(false))
+    }
+}
+
+fn entry_word(entry: &StartNode, is_set: bool) -> String {
+    let fate = match entry.fate {
+        Fate::Member => "member",
+        Fate::Dead => "dead",
+        Fate::Left => "left",
+        Fate::NeverStarted => "never-started",
+    };
+    let (node, incarnation) = (entry.node.get(), entry.incarnation);
+    if is_set { format!("{node}:{incarnation:016x}") } else { format!("{node}:{fate}:{incarnation:016x}") }
+}
+
+/// The keys of TAKEOVER, TAKEN and FAILED.
+struct Gift<'a>(&'a Given);
+
+impl fmt::Display for Gift<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Given { what, dead, incarnation, token } = *self.0;
+        match what {
+            What::Recovery(volume) => write!(f, "what=recovery:{}", Shown(volume))?,
+            What::Named(name) => write!(f, "what=service:{}", Shown(name))?,
+        }
+        if dead.is_some() {
+            write!(f, " dead={} incarnation={incarnation:016x}", dead.get())?;
+        }
+        write!(f, " token={token}")
+    }
+}
+
+/// The keys of NODE_UP, NODE_SUSPECT and NODE_DOWN.
+struct About<'a>(&'a NodeEvent);
+
+impl fmt::Display for About<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let NodeEvent { node, host, class, incarnation, version } = self.0;
         write!(f, "node={} host={}", node.get(), host.get())?;

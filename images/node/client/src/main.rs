@@ -9,9 +9,12 @@ mod channel;
 mod command;
 mod console;
 mod event;
+mod group;
+mod label;
 mod run;
 mod session;
 mod sys;
+mod takeover;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,8 +24,10 @@ use palisade_core::id::NodeId;
 const HELP: &str = "\
 palisade-node run [--node N] [--channel /dev/hvcN]
     speaks for node N (else palisade.node= of the kernel's command line) on the channel (else the virtio console in
-    its PCI slot), prints events, and takes commands on standard input, on vsock port 7650 and from the calls below
-palisade-node panic | hang | reset | status [--over channel|vsock] | fence node N | fence host N
+    its PCI slot), opens the volumes of palisade.volumes=V,V (names or UUIDs) on the kernel's command line, prints
+    events, and takes commands on standard input, on vsock port 7650 and from the calls below
+palisade-node panic | hang | reset | status [--over channel|vsock] | fence node N | fence host N |
+              join VOLUME | leave VOLUME | groups
     gives the command to the client that runs in this node
 ";
 

@@ -11,18 +11,18 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use palisade_core::id::NodeId;
+use palisade_core::id::{NodeId, Volume};
 use palisade_core::limits::FRAME_MAX;
 use palisade_core::time::Instant;
 use palisade_core::wire::frame::Reader;
 
 use crate::boot::{self, LeaseFile, Trigger};
 use crate::channel::{self as road, Channel};
-use crate::command::{Desk, Request};
+use crate::command::{Answer, Desk, Request, Wanted};
 use crate::console::Console;
 use crate::event::Event;
-use crate::session::{Client, Output, PARTING};
-use crate::sys;
+use crate::session::{Client, Output, PARTING, Remains};
+use crate::{label, sys};
 
 /// Speaks for `node` until the machine ends.
 ///
@@ -34,6 +34,7 @@ pub fn run(node: NodeId, channel_path: Option<PathBuf>) -> Result<(), String> {
     let trigger = Trigger::open().map_err(sentence("cannot open the kernel's emergency door"))?;
     let incarnation = boot::incarnation().map_err(sentence("cannot keep the incarnation"))?;
     let (lease_file, lease_end) = LeaseFile::open().map_err(sentence("cannot keep the lease"))?;
+    let volumes = volumes_at_boot()?;
     let nonce = boot::random().map_err(sentence("cannot read /dev/urandom"))?;
     let path = channel_path.map_or_else(road::find, Ok)?;
     let channel = Channel::open(&path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
@@ -47,10 +48,19 @@ pub fn run(node: NodeId, channel_path: Option<PathBuf>) -> Result<(), String> {
     for refused in sys::hold_place() {
         console.tell(&format!("NOT_HELD call={refused}"));
     }
-    let client = Client::new(sys::now(), node, incarnation, nonce, lease_end);
+    let remains = Remains { lease_end, held: boot::held() };
+    let mut client = Client::new(sys::now(), node, incarnation, nonce, remains);
+    for volume in volumes {
+        client.groups().join(sys::now(), volume)?;
+    }
     let mut session =
         Loop { client, channel, reader: Reader::new(), console, trigger, lease_file, asked: VecDeque::new() };
     session.turn(&inbox, &woken).map_err(|error| format!("the channel {} broke: {error}", path.display()))
+}
+
+/// The volumes that the kernel's command line names: this node opens them by itself.
+fn volumes_at_boot() -> Result<Vec<Volume>, String> {
+    label::parse_list(&boot::kernel_option("palisade.volumes").unwrap_or_default())
 }
 
 struct Loop {
@@ -65,7 +75,7 @@ struct Loop {
 }
 
 struct Asked {
-    answer: Sender<Option<Vec<String>>>,
+    answer: Sender<Answer>,
     lines: Vec<String>,
 }
 
@@ -95,12 +105,19 @@ impl Loop {
     }
 
     fn ask(&mut self, request: Request) {
-        if self.client.request(request.message) {
-            self.asked.push_back(Asked { answer: request.answer, lines: Vec::new() });
-        } else {
-            // Whoever asked may have given up: nothing is lost then.
-            let _gone = request.answer.send(None);
-        }
+        let now = sys::now();
+        let answer = match request.wanted {
+            Wanted::Message(message) if self.client.request(message) => {
+                self.asked.push_back(Asked { answer: request.answer, lines: Vec::new() });
+                return;
+            }
+            Wanted::Message(_) => Err("there is no session".to_owned()),
+            Wanted::Join(volume) => self.client.groups().join(now, volume).map(|()| Vec::new()),
+            Wanted::Leave(volume) => self.client.groups().leave(now, volume).map(|()| Vec::new()),
+            Wanted::Groups => Ok(self.client.groups().lines()),
+        };
+        // Whoever asked may have given up: nothing is lost then.
+        let _gone = request.answer.send(answer);
     }
 
     fn carry_out(&mut self) -> std::io::Result<()> {
@@ -112,6 +129,7 @@ impl Loop {
                 }
                 Output::Event(event) => self.tell(&event),
                 Output::KeepLease(end) => self.lease_file.keep(end)?,
+                Output::KeepHeld(held) => boot::keep_held(held)?,
                 Output::Reset(_) => {
                     self.console.flush(Duration::from_micros(PARTING.as_micros()) * 3 / 4);
                     self.trigger.reset();
@@ -133,7 +151,7 @@ impl Loop {
             asked.lines.extend(lines);
             if event.is_last() {
                 let answer = std::mem::take(&mut asked.lines);
-                let _gone = asked.answer.send(Some(answer));
+                let _gone = asked.answer.send(Ok(answer));
                 self.asked.pop_front();
             }
             return;

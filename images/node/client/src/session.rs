@@ -1,7 +1,7 @@
 //! One node's side of the node protocol, as a pure state machine.
 //!
 //! Owns the session, the lease and their deadlines. Must never read a clock, do I/O or wait: frames and `now` come in,
-//! frames, events and the order to reset come out of `poll`. Rules: DESIGN §6, SAFETY C3 (the lease counts from the stamp
+//! frames, events and the order to reset come out of `poll`. What is about groups it passes on. Rules: DESIGN §6, SAFETY C3 (the lease counts from the stamp
 //! that the node sent), F4 (condemned), G5 (session ids).
 //!
 //! ```text
@@ -20,6 +20,7 @@ use palisade_core::wire::frame::Frame;
 use palisade_core::wire::node::{Gasp, Message, Refusal};
 
 use crate::event::{Event, Why, view_nodes};
+use crate::group::{Act, Groups};
 
 /// How often HELLO is repeated. An appliance that has just restarted finds its nodes again within this time.
 const HELLO: Duration = Duration::from_millis(100);
@@ -47,8 +48,19 @@ pub enum Output {
     Event(Event),
     /// Keep the lease's end for a client that is restarted within this boot.
     KeepLease(Instant),
+    /// Keep whether this boot holds volumes or services, for the same.
+    KeepHeld(bool),
     /// Reset the machine at once.
     Reset(Why),
+}
+
+/// What an earlier client of the same boot left behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remains {
+    /// The end of its lease.
+    pub lease_end: Option<Instant>,
+    /// Whether it held volumes or services.
+    pub held: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,16 +86,19 @@ pub struct Client {
     refusal_told: Option<Refusal>,
     /// The view that was told last in this session, with its last part: the appliance repeats it now and then.
     view_told: Option<(u64, Ballot, u16)>,
+    /// Requests that may still be answered.
+    requests: u32,
+    groups: Groups,
     outputs: VecDeque<Output>,
     /// Frames that were dropped: another session, another nonce, an impossible stamp.
     pub dropped: u64,
 }
 
 impl Client {
-    /// A client that will ask for a session. `nonce` must be random; `lease_end` is what an earlier client of the same
-    /// boot left behind.
+    /// A client that will ask for a session; `nonce` must be random. A boot that held volumes or services is reset: what
+    /// the client before knew of them is lost, and whatever this one said in its place could be wrong.
     #[must_use]
-    pub fn new(now: Instant, node: NodeId, incarnation: Incarnation, nonce: u64, lease_end: Option<Instant>) -> Self {
+    pub fn new(now: Instant, node: NodeId, incarnation: Incarnation, nonce: u64, remains: Remains) -> Self {
         let mut client = Self {
             node,
             incarnation,
@@ -91,14 +106,20 @@ impl Client {
             phase: Phase::Over,
             sequence: 0,
             heard: now,
-            lease_end,
+            lease_end: remains.lease_end,
             lease_told: false,
             refusal_told: None,
             view_told: None,
+            requests: 0,
+            groups: Groups::new(node, incarnation),
             outputs: VecDeque::new(),
             dropped: 0,
         };
-        client.ask_for_session(now, "start");
+        if remains.held {
+            client.reset(Why::Forgotten);
+        } else {
+            client.ask_for_session(now, "start");
+        }
         client
     }
 
@@ -118,6 +139,7 @@ impl Client {
             _ => {
                 self.heard = now;
                 self.on_message(now, message, frame.payload);
+                self.serve_groups(now);
             }
         }
     }
@@ -141,6 +163,29 @@ impl Client {
             }
             _ => {}
         }
+        self.serve_groups(now);
+    }
+
+    /// The groups of this node: what is open here, and what is to be.
+    pub fn groups(&mut self) -> &mut Groups {
+        &mut self.groups
+    }
+
+    /// Carries out what the groups want done. Without a session they say nothing, and ask again in the next one.
+    fn serve_groups(&mut self, now: Instant) {
+        if self.session().is_some() {
+            self.groups.on_time(now);
+        }
+        while let Some(act) = self.groups.poll() {
+            match act {
+                _ if self.is_over() => {}
+                Act::Say(message) if self.session().is_some() => self.send(message),
+                Act::Say(_) => {}
+                Act::Tell(event) => self.tell(event),
+                Act::Hold(held) => self.outputs.push_back(Output::KeepHeld(held)),
+                Act::Reset(why) => self.reset(why),
+            }
+        }
     }
 
     /// Sends a request over the session. False: there is none.
@@ -148,6 +193,7 @@ impl Client {
     pub fn request(&mut self, message: Message) -> bool {
         let open = self.session().is_some();
         if open {
+            self.requests += 1;
             self.send(message);
         }
         open
@@ -163,7 +209,7 @@ impl Client {
     pub fn deadline(&self) -> Instant {
         let due = match self.phase {
             Phase::Asking { next_hello, .. } => next_hello,
-            Phase::Open { next_beat, patience, .. } => next_beat.min(self.heard + patience),
+            Phase::Open { next_beat, patience, .. } => next_beat.min(self.heard + patience).min(self.groups.deadline()),
             Phase::Over => return Instant::FAR,
         };
         self.lease_end.map_or(due, |end| due.min(end - PARTING))
@@ -202,6 +248,8 @@ impl Client {
         self.lease_told = false;
         self.refusal_told = None;
         self.view_told = None;
+        self.requests = 0;
+        self.groups.on_session(now);
         let incarnation = self.incarnation;
         self.tell(Event::Session { session, host, incarnation, beat_ms, lease_ms, cluster });
         // The first BEAT opens the session.
@@ -221,8 +269,13 @@ impl Client {
             Refusal::WrongNode => {
                 self.phase = Phase::Asking { next_hello: now + HELLO_REFUSED, every: HELLO_REFUSED };
             }
-            // A request may be refused again with the same words: each refusal of one is news.
-            Refusal::BadRequest => self.refusal_told = None,
+            // A request may be refused again with the same words, and each refusal of one is news; that of a repeated
+            // JOIN is not.
+            Refusal::BadRequest if self.requests > 0 => {
+                self.requests -= 1;
+                self.refusal_told = None;
+            }
+            Refusal::BadRequest => {}
             Refusal::NoSession | Refusal::NotAdmitted | Refusal::NotYet => {}
         }
     }
@@ -241,16 +294,28 @@ impl Client {
             Message::NodeUp(event) => self.tell(Event::NodeUp(event)),
             Message::NodeSuspect(event) => self.tell(Event::NodeSuspect(event)),
             Message::NodeDown(event) => self.tell(Event::NodeDown(event)),
-            Message::Busy => self.tell(Event::Busy),
+            Message::Busy if self.requests > 0 => {
+                self.requests -= 1;
+                self.tell(Event::Busy);
+            }
+            // To a JOIN, which is repeated.
+            Message::Busy => {}
             Message::StatusPart { section, first, count, total } => {
                 let next = first.saturating_add(count);
                 let is_last = count == 0 || next >= total;
                 self.tell(Event::Status { section, first, is_last, payload: payload.to_vec() });
-                if !is_last {
+                if is_last {
+                    self.requests = self.requests.saturating_sub(1);
+                } else {
                     self.send(Message::Status { section, first: next });
                 }
             }
-            Message::FenceReply { target, version } => self.tell(Event::Fence { target, version }),
+            Message::FenceReply { target, version } => {
+                self.requests = self.requests.saturating_sub(1);
+                self.tell(Event::Fence { target, version });
+            }
+            Message::Group(group) => self.groups.on_group(now, group, payload),
+            Message::Takeover(takeover) => self.groups.on_takeover(takeover),
             _ => self.dropped += 1,
         }
     }
@@ -290,8 +355,10 @@ impl Client {
     }
 
     fn reset(&mut self, why: Why) {
-        if why == Why::LeaseEnded {
-            self.send(Message::LastGasp { reason: Gasp::LeaseEnded });
+        match why {
+            Why::LeaseEnded => self.send(Message::LastGasp { reason: Gasp::LeaseEnded }),
+            Why::FateMissing | Why::NotInSet | Why::Forgotten => self.send(Message::LastGasp { reason: Gasp::Other }),
+            Why::Condemned | Why::ClusterOver => {}
         }
         self.phase = Phase::Over;
         self.tell(Event::Reset(why));
@@ -313,8 +380,8 @@ impl Client {
 mod tests {
     use super::*;
     use palisade_core::fencing::Class;
-    use palisade_core::id::HostId;
-    use palisade_core::wire::node::NodeEvent;
+    use palisade_core::id::{HostId, Volume};
+    use palisade_core::wire::node::{Group, NodeEvent};
 
     const NODE: NodeId = NodeId::new(1);
     const INCARNATION: u64 = 77;
@@ -362,7 +429,7 @@ mod tests {
     }
 
     fn fresh() -> Client {
-        Client::new(at(1000), NODE, INCARNATION, 10, None)
+        Client::new(at(1000), NODE, INCARNATION, 10, Remains::default())
     }
 
     fn opened(session: u32) -> Client {
@@ -461,7 +528,8 @@ mod tests {
 
     #[test]
     fn a_restarted_client_inherits_the_lease() {
-        let mut client = Client::new(at(2000), NODE, INCARNATION, 1, Some(at(3000)));
+        let mut client =
+            Client::new(at(2000), NODE, INCARNATION, 1, Remains { lease_end: Some(at(3000)), held: false });
         client.on_time(at(2980));
         assert_eq!(resets(&mut client), [Why::LeaseEnded]);
     }
@@ -535,5 +603,75 @@ mod tests {
         assert_eq!(sent(&mut client), [(Message::Status { section, first: 3 }, 5)]);
         give(&mut client, at(1100), 5, Message::StatusPart { section, first: 3, count: 2, total: 5 });
         assert_eq!(sent(&mut client), []);
+    }
+
+    fn stop(generation: u64) -> Message {
+        Message::Group(Group::Stop { volume: Volume::named("shared"), generation })
+    }
+
+    fn stopped(generation: u64) -> Message {
+        Message::Group(Group::Stopped { volume: Volume::named("shared"), generation })
+    }
+
+    #[test]
+    fn groups_speak_only_in_a_session_and_go_on_in_the_next() {
+        let volume = Volume::named("shared");
+        let join = Message::Group(Group::Join { cluster: Volume::NONE, volume });
+        let mut client = fresh();
+        assert_eq!(client.groups().join(at(1000), volume), Ok(()));
+        let first = nonce(&mut client, at(1000));
+        give(&mut client, at(1001), 5, welcome(first));
+        assert_eq!(sent(&mut client), [(Message::Beat { stamp: 1_001_000 }, 5), (join, 5)]);
+        assert_eq!(client.deadline(), at(1201));
+        give(&mut client, at(1100), 4, stop(9));
+        assert_eq!(sent(&mut client), [], "a step that an earlier session was told");
+        give(&mut client, at(1100), 5, stop(3));
+        assert_eq!(sent(&mut client), [(stopped(3), 5)]);
+        give(&mut client, at(1150), 0, Message::Error { refusal: Refusal::NoSession });
+        drop(outputs(&mut client));
+        let second = nonce(&mut client, at(1150));
+        give(&mut client, at(1160), 6, welcome(second));
+        drop(outputs(&mut client));
+        give(&mut client, at(1170), 6, stop(3));
+        assert_eq!(sent(&mut client), [(stopped(3), 6)], "another appliance, or the same one without memory");
+    }
+
+    #[test]
+    fn a_client_that_is_started_again_in_a_boot_that_held_something_resets_it() {
+        let mut client = Client::new(at(2000), NODE, INCARNATION, 1, Remains { lease_end: None, held: true });
+        assert_eq!(client.groups().join(at(2000), Volume::named("shared")), Ok(()));
+        client.on_time(at(2000));
+        let told = outputs(&mut client);
+        let said: Vec<_> = told.iter().filter(|output| matches!(output, Output::Send { .. })).collect();
+        let gasp = Message::LastGasp { reason: Gasp::Other };
+        assert_eq!(said, [&Output::Send { message: gasp, session: 0, sequence: 1 }]);
+        assert_eq!(told.last(), Some(&Output::Reset(Why::Forgotten)));
+    }
+
+    #[test]
+    fn what_is_held_is_kept_before_it_is_said() {
+        let mut client = opened(5);
+        assert_eq!(client.groups().join(at(1100), Volume::named("shared")), Ok(()));
+        client.on_time(at(1100));
+        let all = outputs(&mut client);
+        let place = |wanted: fn(&Output) -> bool| all.iter().position(wanted);
+        let kept = place(|output| *output == Output::KeepHeld(true));
+        let said = place(|output| matches!(output, Output::Send { message: Message::Group(_), .. }));
+        assert!(kept.is_some() && kept < said, "{all:?}");
+    }
+
+    #[test]
+    fn a_repeated_join_that_is_refused_is_told_once_and_each_refused_request_is_told() {
+        let mut client = opened(5);
+        let refused = |client: &mut Client| {
+            give(client, at(1100), 5, Message::Error { refusal: Refusal::BadRequest });
+            outputs(client).contains(&Output::Event(Event::Refused(Refusal::BadRequest)))
+        };
+        let status = Message::Status { section: palisade_core::wire::node::Section::Nodes, first: 0 };
+        assert!(client.request(status) && client.request(status));
+        assert!(refused(&mut client) && refused(&mut client));
+        assert!(refused(&mut client) && !refused(&mut client), "of a JOIN");
+        give(&mut client, at(1100), 5, Message::Busy);
+        assert_eq!(outputs(&mut client), []);
     }
 }
