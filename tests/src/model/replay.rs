@@ -6,7 +6,7 @@
 //! rule shows that it holds. What a core does and the model does not say (HELLO, heartbeats) is done when a step needs it.
 
 use super::cores::{Cores, Letter};
-use super::{Ballot, Bounds, Part, Slot, Step, View, World, at};
+use super::{Ballot, Bounds, Part, Slot, Step, View, Without, World, at};
 use palisade_core::id as core_id;
 use palisade_core::rule::{Rule, Rules};
 use palisade_core::status::Role;
@@ -74,8 +74,13 @@ fn done(is_done: bool, why: &'static str) -> Done {
 fn carried(letter: &Letter) -> Option<(message::Slot, u64)> {
     match letter.message {
         Message::Piece(head) if !head.fetched => Some((head.slot, head.digest)),
+        Message::Delta(head) => Some((head.slot, head.digest)),
         _ => None,
     }
+}
+
+fn is_whole(letter: &Letter) -> bool {
+    matches!(letter.message, Message::Piece(head) if !head.fetched)
 }
 
 fn proposed(letter: &Letter) -> Option<message::Slot> {
@@ -113,10 +118,17 @@ impl<const N: usize> Walk<N> {
             }
         }
         cores.all_is_well(3_000_000);
-        cores.new_boot(0);
+        if bounds.lacks(Without::GreaterOnly) {
+            Self::elect_again(&mut cores);
+        } else {
+            cores.new_boot(0);
+        }
         cores.pass(0, RESEND);
         let mut seen = [false; N];
         cores.deliver(|letter| proposed(letter).is_some() && !std::mem::replace(&mut seen[at(letter.to)], true));
+        cores.deliver(|letter| matches!(letter.message, Message::NeedWhole { .. }));
+        cores.pass(0, RESEND);
+        cores.deliver(|letter| is_whole(letter) && !std::mem::replace(&mut seen[at(letter.to)], false));
         cores.deliver(|letter| matches!(letter.message, Message::Accept { .. }));
         cores.deliver(|letter| matches!(letter.message, Message::Commit { .. }));
         cores.letters.retain(|letter| proposed(letter).is_some());
@@ -127,6 +139,35 @@ impl<const N: usize> Walk<N> {
         let first = cores.letters.iter().find_map(carried).map(|(_, digest)| digest);
         let digests = BTreeMap::from([(world.appliances[0].accepted, first.expect("it may come once more"))]);
         Self { world, cores, ballots, digests, base: summary.version - 1, to_stand: Vec::new() }
+    }
+
+    /// Host 0 is elected once more, and host 1 has missed something: so what host 1 is to accept comes as a whole state. A
+    /// change of another one would not do harm late (SAFETY A5).
+    fn elect_again(cores: &mut Cores) {
+        cores.new_boot(0);
+        cores.deliver(|letter| proposed(letter).is_some() && letter.to != 1);
+        cores.deliver(|letter| letter.to != 1);
+        cores.deliver(|letter| letter.to != 1);
+        for host in cores.all() {
+            cores.pass(host, LONGER_THAN_P);
+        }
+        cores.letters.clear();
+        for _ in 0..100 {
+            if cores.has(|letter| letter.from == 0 && proposed(letter).is_some()) {
+                return;
+            }
+            cores.pass(0, 20_000);
+            for _ in 0..4 {
+                use Message as M;
+                cores.deliver(|it| {
+                    it.from == 0 && matches!(it.message, M::Ask { .. } | M::Vote { .. } | M::Fetch { .. })
+                });
+                cores.deliver(|it| {
+                    it.to == 0 && !matches!(it.message, M::Ask { .. } | M::Vote { .. } | M::Heartbeat(_))
+                });
+            }
+        }
+        panic!("host 0 is not elected");
     }
 
     /// Everything arrives, and nothing fails any more: whether all agree, and are members.
@@ -330,6 +371,9 @@ impl<const N: usize> Walk<N> {
             }
             self.cores.pass(leader, RESEND);
         }
+        self.cores.deliver(is_it);
+        // It may hold another base than the leader thought (SAFETY A5).
+        self.cores.deliver(|it| it.is(host, leader) && matches!(it.message, Message::NeedWhole { .. }));
         self.cores.deliver(is_it);
         let said =
             |it: &Letter| it.is(host, leader) && matches!(it.message, Message::Accept { slot, .. } if slot == core);
