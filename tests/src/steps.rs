@@ -133,7 +133,7 @@ pub fn steps(root: &Path, long: bool) -> std::io::Result<Vec<Step>> {
 
 /// Whether a file's tests compute only: no other program, no real time.
 fn is_pure(file: &str) -> bool {
-    ["core", "sim", "scenario", "model"].iter().any(|start| file.starts_with(start))
+    ["core", "sim", "scenario", "model", "mutation"].iter().any(|start| file.starts_with(start))
 }
 
 /// The names of the files in the tests folder; those that boot VMs last.

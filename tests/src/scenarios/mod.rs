@@ -1,0 +1,36 @@
+//! The traces of docs/SAFETY.md as stories, each told with the rule and without it.
+//!
+//! Owns the list: which story shows which rule, and which invariant breaks without it. A story that is told with all rules
+//! ends quietly (`tests/tests/scenarios_safety.rs`); one that is told without its rule ends with the sentence of the checker
+//! that noticed (`tests/tests/mutations.rs`). A rule that no story needs is not in the list, and the list says so.
+
+mod agreement;
+
+use palisade_core::rule::{Rule, Rules};
+
+/// One story.
+#[derive(Clone, Copy)]
+pub struct Story {
+    /// Which rule it needs.
+    pub rule: Rule,
+    /// What the rule is called in docs/SAFETY.md.
+    pub id: &'static str,
+    /// What a checker says without it.
+    pub invariant: &'static str,
+    /// Tells it.
+    ///
+    /// # Panics
+    /// A checker noticed something.
+    pub tell: fn(Rules),
+}
+
+/// All of them.
+pub const STORIES: &[Story] = &[
+    Story { rule: Rule::A3, id: "A3", invariant: "S1: ", tell: agreement::a3_the_newest_by_version },
+    Story { rule: Rule::A3Commit, id: "A3", invariant: "S1: ", tell: agreement::a3_adopted_and_acted_on },
+    Story { rule: Rule::A3Upwards, id: "A3", invariant: "S1: ", tell: agreement::a3_a_late_duplicate },
+    Story { rule: Rule::A4, id: "A4", invariant: "S1: ", tell: agreement::a4_a_vote_from_before_an_amnesia },
+    Story { rule: Rule::A5, id: "A5", invariant: "S1: ", tell: agreement::a5_a_delta_on_another_base },
+    Story { rule: Rule::B1, id: "B1", invariant: "S1: ", tell: agreement::b1_a_stalled_leader_admits },
+    Story { rule: Rule::B1Vote, id: "B1", invariant: "S1: ", tell: agreement::b1_accepted_is_not_admitted },
+];

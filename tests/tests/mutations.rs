@@ -1,0 +1,48 @@
+//! Each rule that docs/SAFETY.md wants to see missed is switched off once, and a checker notices.
+
+use palisade_core::rule::Rule;
+use palisade_tests::mutations::is_noticed;
+use palisade_tests::scenarios::STORIES;
+use std::path::Path;
+
+macro_rules! noticed {
+    ($($test:ident: $rule:ident),* $(,)?) => {
+        $(#[test]
+        fn $test() {
+            is_noticed(Rule::$rule);
+        })*
+
+        const TESTED: &[Rule] = &[$(Rule::$rule),*];
+    };
+}
+
+noticed! {
+    a3_the_newest_is_found_by_version: A3,
+    a3_what_was_adopted_is_acted_on: A3Commit,
+    a3_an_acceptor_goes_back: A3Upwards,
+    a4_votes_count_whoever_gave_them: A4,
+    a5_a_delta_is_applied_to_whatever_is_there: A5,
+    b1_the_empty_appliance_counts_itself_in: B1,
+    b1_accepted_is_taken_for_admitted: B1Vote,
+}
+
+/// The rules without which somebody must notice something.
+const WANTED: &[&str] =
+    &["A1", "A2", "A3", "A4", "A5", "B1", "B2", "C2", "C3", "D1", "D2", "E1", "E2", "E6", "F1", "G1", "G2", "G3", "I1"];
+
+/// Those of them that no story needs yet.
+const MISSING: &[&str] = &["A1", "A2", "B2", "C2", "C3", "D1", "D2", "E1", "E2", "E6", "F1", "G1", "G2", "G3", "I1"];
+
+#[test]
+fn every_story_is_tested_and_every_wanted_rule_has_one() {
+    for story in STORIES {
+        assert!(TESTED.contains(&story.rule), "{:?} has a story and no test", story.rule);
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/SAFETY.md");
+    let page = std::fs::read_to_string(page).expect("docs/SAFETY.md is there");
+    for id in WANTED {
+        assert!(page.contains(&format!("| **{id}** |")), "{id} is no rule of docs/SAFETY.md");
+        let told = STORIES.iter().any(|story| story.id == *id);
+        assert!(told != MISSING.contains(id), "{id} has no story, or is called missing and has one");
+    }
+}
