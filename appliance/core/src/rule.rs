@@ -41,33 +41,33 @@ pub enum Rule {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// A bit for each rule that is switched off.
-    #[cfg(feature = "rules-off")]
+    #[cfg(any(test, feature = "rules-off"))]
     off: u32,
 }
 
 impl Rules {
     /// All of them.
     pub const ALL: Self = Self {
-        #[cfg(feature = "rules-off")]
+        #[cfg(any(test, feature = "rules-off"))]
         off: 0,
     };
 
     /// All but this one.
-    #[cfg(feature = "rules-off")]
+    #[cfg(any(test, feature = "rules-off"))]
     #[must_use]
     pub const fn without(rule: Rule) -> Self {
         Self { off: 1 << rule as u8 }
     }
 
     /// Whether this rule is to be obeyed.
-    #[cfg(feature = "rules-off")]
+    #[cfg(any(test, feature = "rules-off"))]
     #[must_use]
     pub const fn holds(self, rule: Rule) -> bool {
         self.off & (1 << rule as u8) == 0
     }
 
     /// Whether this rule is to be obeyed: it is.
-    #[cfg(not(feature = "rules-off"))]
+    #[cfg(not(any(test, feature = "rules-off")))]
     #[must_use]
     pub const fn holds(self, _rule: Rule) -> bool {
         true

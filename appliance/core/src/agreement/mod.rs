@@ -11,6 +11,8 @@ pub mod delta;
 pub mod election;
 pub mod encoded;
 pub mod proposer;
+#[cfg(test)]
+mod walk;
 
 use crate::config::Config;
 use crate::id::HostId;
