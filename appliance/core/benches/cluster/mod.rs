@@ -43,6 +43,10 @@ pub enum Call {
 pub struct Meter {
     spent: [Span; 3],
     calls: [u32; 3],
+    /// Datagrams sent, and the bytes of their UDP payload.
+    pub datagrams: usize,
+    /// See `datagrams`.
+    pub bytes: usize,
 }
 
 impl Meter {
@@ -86,6 +90,8 @@ struct Host {
     session: u32,
     /// What it told sessions.
     said: Vec<u8>,
+    /// It hears nothing.
+    deaf: bool,
 }
 
 impl Host {
@@ -98,7 +104,11 @@ impl Host {
                     self.due = at;
                     break;
                 }
-                Output::Datagram { to, bytes, .. } => out.add(to, bytes),
+                Output::Datagram { to, bytes, .. } => {
+                    self.meter.datagrams += 1;
+                    self.meter.bytes += bytes.len();
+                    out.add(to, bytes);
+                }
                 Output::Session { bytes, .. } => self.said.extend_from_slice(bytes),
                 _ => {}
             }
@@ -127,7 +137,7 @@ impl Cluster {
             let boot =
                 Boot { host: HostId::new(id), incarnation: 1000 + u64::from(id), entropy: [id; 32], config_hash: 7 };
             engine.start(now, config, boot);
-            Host { engine, meter: Meter::default(), due: now, session: 0, said: Vec::new() }
+            Host { engine, meter: Meter::default(), due: now, session: 0, said: Vec::new(), deaf: false }
         };
         let hosts = (1..=hosts).map(start).collect();
         let mut cluster =
@@ -168,9 +178,25 @@ impl Cluster {
         self.hosts.iter().map(|host| host.engine.version()).min().unwrap_or(0)
     }
 
+    /// The newest view that any appliance has.
+    pub fn newest(&self) -> u64 {
+        self.hosts.iter().map(|host| host.engine.version()).max().unwrap_or(0)
+    }
+
     /// What one appliance's calls cost since the meters were set to zero.
     pub fn meter(&self, at: usize) -> &Meter {
         &self.hosts[at].meter
+    }
+
+    /// All meters together: what went over the network.
+    pub fn traffic(&self) -> (usize, usize) {
+        let sum = |of: fn(&Meter) -> usize| self.hosts.iter().map(|host| of(&host.meter)).sum();
+        (sum(|meter| meter.datagrams), sum(|meter| meter.bytes))
+    }
+
+    /// Whether datagrams to this host are lost.
+    pub fn deafen(&mut self, at: usize, deaf: bool) {
+        self.hosts[at].deaf = deaf;
     }
 
     /// All meters to zero.
@@ -289,8 +315,11 @@ impl Cluster {
             let mut start = 0;
             for &(to, end) in &self.arriving.parcels {
                 let bytes = &self.arriving.bytes[start..end];
-                self.hosts[to].call(self.now, Call::Datagram, Input::Datagram { link: 0, bytes }, &mut self.sent);
                 start = end;
+                if self.hosts[to].deaf {
+                    continue;
+                }
+                self.hosts[to].call(self.now, Call::Datagram, Input::Datagram { link: 0, bytes }, &mut self.sent);
             }
         }
     }

@@ -11,6 +11,7 @@ mod member;
 mod messages;
 mod node;
 mod output;
+mod parts;
 mod report;
 
 use crate::agreement::Voters;
