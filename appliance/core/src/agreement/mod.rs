@@ -12,7 +12,7 @@ pub mod election;
 pub mod encoded;
 pub mod proposer;
 #[cfg(test)]
-mod walk;
+mod tests;
 
 use crate::config::Config;
 use crate::id::HostId;
