@@ -15,6 +15,7 @@ use crate::limits::LEVEL_DEVICES_MAX;
 use crate::rule::{Rule, Rules};
 use crate::state::{Evidence, NodeRow, State};
 use crate::status::{HostState, Reason};
+use crate::takeover;
 use crate::time::{Duration, Instant};
 use crate::wire::message::{Health, LocalNode};
 use crate::wire::node::{NodeState, Target};
@@ -34,6 +35,8 @@ pub struct Facts<'a> {
     pub harness: &'a Harness,
     /// What members' nodes said about groups.
     pub groups: &'a Reports,
+    /// What owners said about services.
+    pub takeovers: &'a takeover::reports::Reports,
     /// Which rules hold.
     pub rules: Rules,
 }
@@ -51,7 +54,8 @@ pub fn decide(facts: &Facts<'_>, next: &mut State) -> bool {
     for host in &facts.config.hosts {
         changed |= close_host(facts, next, HostId::new(host.id));
     }
-    groups::barrier::decide(facts, next, changed) || changed
+    changed |= groups::barrier::decide(facts, next, changed);
+    takeover::assign::decide(facts, next, changed) || changed
 }
 
 /// Carries out an operator's word. Whether there is somebody to fence.

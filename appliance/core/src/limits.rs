@@ -207,6 +207,9 @@ pub const CARRY_AGAIN_MAX_MS: u32 = 1000;
 /// A stream ends when the receiver's appliance was not heard for so long, ms: longer than the fence of its host takes.
 pub const STREAM_SILENCE_MS: u32 = 10_000;
 
+/// Counts the releases of the appliance: who takes over must promise just what the leader promises (DESIGN §1 rule 4).
+pub const RELEASE: u32 = 1;
+
 /// UDP port of heartbeats and agreement: the class that is never dropped for another.
 pub const PORT_MEMBERSHIP: u16 = 7641;
 /// UDP port of state transfer and fencing orders.

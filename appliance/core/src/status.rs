@@ -315,6 +315,8 @@ pub enum Reason {
     Stuck = 10,
     /// It said BYE with a volume open (SAFETY G6).
     LeftMounted = 11,
+    /// It owned a service and said nothing of it in time (SAFETY I1).
+    OwnerSilent = 12,
 }
 
 impl Reason {
@@ -334,6 +336,7 @@ impl Reason {
             9 => Self::NodeUnfenced,
             10 => Self::Stuck,
             11 => Self::LeftMounted,
+            12 => Self::OwnerSilent,
             _ => return None,
         })
     }
@@ -354,6 +357,7 @@ impl Reason {
             Self::NodeUnfenced => "a node on it could not be fenced alone",
             Self::Stuck => "stuck in a group's barrier",
             Self::LeftMounted => "left with a volume open",
+            Self::OwnerSilent => "silent about a service that it got",
         }
     }
 }

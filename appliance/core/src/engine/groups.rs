@@ -12,8 +12,8 @@ use crate::state::State;
 use crate::state::groups::{Membership, Phase};
 use crate::status::{Counter, HostState};
 use crate::time::Instant;
-use crate::wire::message::{GroupReport, Message};
-use crate::wire::node::{Group, Message as Word, START_ENTRIES, StartNode};
+use crate::wire::message::{GroupReport, Message, TakeoverReport};
+use crate::wire::node::{Group, Message as Word, START_ENTRIES, StartNode, Takeover};
 use heapless::Vec;
 
 impl Engine {
@@ -60,7 +60,9 @@ impl Engine {
         self.desk.committed(&self.acceptor.committed, &locals, &mut self.outbox);
         if self.proposer.leads() {
             self.reports.committed(now, &self.acceptor.committed);
+            self.takeovers.committed(now, &self.acceptor.committed);
         }
+        self.owners.committed(&self.acceptor.committed);
     }
 
     /// What is due towards local nodes and leader about groups. Where no barrier is open and nobody wants anything, nothing
@@ -75,15 +77,50 @@ impl Engine {
         if self.reported_to != leader {
             self.reported_to = leader;
             self.desk.reports.hurry();
+            self.owners.reports.hurry();
         }
         if self.desk.reports.is_due(now) && leader.is_some() {
             let outbox = &mut self.outbox;
             let view = if self.rules.holds(Rule::G1) { &self.acceptor.committed } else { &self.acceptor.accepted };
             self.desk.report(now, view, |report| outbox.send(leader, Message::GroupReport(report)));
         }
-        self.due(self.desk.steps.at());
+        if self.owners.orders.is_due(now) {
+            let locals = self.present();
+            self.owners.tell(now, self.config(), &self.acceptor.committed, &locals, &mut self.outbox);
+        }
+        if self.owners.reports.is_due(now) && leader.is_some() {
+            let outbox = &mut self.outbox;
+            self.owners.report(now, |report| outbox.send(leader, Message::TakeoverReport(report)));
+        }
+        self.due(self.desk.steps.at().min(self.owners.orders.at()));
         if leader.is_some() {
-            self.due(self.desk.reports.at());
+            self.due(self.desk.reports.at().min(self.owners.reports.at()));
+        }
+    }
+
+    /// An owner answers.
+    pub(super) fn on_takeover(
+        &mut self,
+        now: Instant,
+        road: Road,
+        node: NodeId,
+        incarnation: Incarnation,
+        said: &Takeover,
+    ) {
+        let (given, taken) = match said {
+            Takeover::Taken(given) => (given, true),
+            Takeover::Failed(given) => (given, false),
+            Takeover::Give(_) => return self.count(Counter::FramesUnsound),
+        };
+        let local = Local { road, node, incarnation };
+        self.owners.answer(self.config(), &self.acceptor.committed, &local, given, taken);
+        self.serve_groups(now);
+    }
+
+    /// What an appliance reports of its own nodes, and of no others.
+    pub(super) fn on_takeover_report(&mut self, from: HostId, appliance: Incarnation, report: &TakeoverReport) {
+        if self.proposer.leads() && self.speaks_for(from, appliance, report.node, report.incarnation) {
+            self.dirty |= self.takeovers.take(report);
         }
     }
 

@@ -47,6 +47,7 @@ impl Engine {
         self.quorum_echo = Instant::ZERO;
         self.harness.begin(now);
         self.reports.begin(now);
+        self.takeovers.begin();
         self.keep_silence_of(now, old_leader);
         log::info!("leads under ballot {ballot}");
         self.propose(now);
@@ -232,6 +233,7 @@ impl Engine {
             watch: &self.watch,
             harness: &self.harness,
             groups: &self.reports,
+            takeovers: &self.takeovers,
             rules: self.rules,
         };
         if change(&facts, self.acceptor.next()) {
@@ -240,6 +242,7 @@ impl Engine {
             self.propose(now);
         } else {
             self.reports.settle(&self.acceptor.committed);
+            self.takeovers.settle(&self.acceptor.committed);
         }
     }
 

@@ -5,7 +5,7 @@ use crate::agreement::acceptor::Taken;
 use crate::agreement::election::{Phase, Step};
 use crate::heartbeat::Snapshot;
 use crate::id::{Ballot, HostId, Incarnation};
-use crate::limits::{LOCAL_NODES_MAX, RESEND_MS, URGENT_MS};
+use crate::limits::{LOCAL_NODES_MAX, RELEASE, RESEND_MS, URGENT_MS};
 use crate::rule::Rule;
 use crate::status::{Counter, HostState};
 use crate::time::{Duration, Instant};
@@ -305,6 +305,7 @@ impl Engine {
             committed: self.acceptor.committed.version,
             boot: self.local.boot,
             sealed: true,
+            release: RELEASE,
             config_hash: self.config_hash,
             locals: self.locals(now),
             ..Heartbeat::NONE

@@ -37,6 +37,7 @@ use crate::peers::Peers;
 use crate::rule::Rules;
 use crate::sessions::Sessions;
 use crate::status::{COUNTERS, Counter, Platform, Role};
+use crate::takeover;
 use crate::time::{Duration, Instant};
 use crate::wire::datagram::MESSAGE_MAX;
 use crate::wire::message::{LocalNode, Message};
@@ -91,8 +92,12 @@ pub struct Engine {
     harness: Harness,
     /// What the leader was told about groups.
     reports: Reports,
+    /// What it was told about takeovers.
+    takeovers: takeover::reports::Reports,
     /// What our own nodes said about groups, and to which leader that was told.
     desk: Desk,
+    /// What our own nodes said about what they were given.
+    owners: takeover::desk::Desk,
     reported_to: HostId,
     executor: Executor,
     local: Local,
@@ -171,7 +176,9 @@ impl Engine {
             watch: Watch::EMPTY,
             harness: Harness::EMPTY,
             reports: Reports::EMPTY,
+            takeovers: takeover::reports::Reports::EMPTY,
             desk: Desk::EMPTY,
+            owners: takeover::desk::Desk::EMPTY,
             reported_to: HostId::NONE,
             executor: Executor::EMPTY,
             local: Local::EMPTY,
@@ -338,8 +345,8 @@ impl Engine {
             Message::Condemned { version } => self.on_condemned(version),
             Message::Request { target, incarnation } => self.on_request(now, target, incarnation),
             Message::GroupReport(ref report) => self.on_group_report(from, incarnation, report),
-            Message::TakeoverReport(_) => {}
             Message::Stream(stream) => self.on_stream(now, from, incarnation, stream, piece),
+            Message::TakeoverReport(ref report) => self.on_takeover_report(from, incarnation, report),
         }
     }
 
@@ -359,6 +366,7 @@ impl Engine {
         self.local.forgive(now);
         self.watch.forgive(now);
         self.reports.forgive(now);
+        self.takeovers.forgive(now);
         let span = Duration::from_millis(u64::from(crate::limits::DISTRUST_MS));
         let again = self.stalled_at.is_some_and(|before| now.since(before) < span);
         self.stalled_at = Some(now);

@@ -206,6 +206,7 @@ impl Engine {
                 }
             }
             (Word::Group(ref said), Road::Channel(_)) => self.on_group(now, road, node, incarnation, said),
+            (Word::Takeover(ref said), Road::Channel(_)) => self.on_takeover(now, road, node, incarnation, said),
             (Word::Bye, Road::Vsock(connection)) => self.outbox.close(connection),
             (Word::Mail(mail), _) => self.on_mail(now, road, mail, payload),
             _ => self.count(Counter::FramesUnsound),
@@ -253,6 +254,7 @@ impl Engine {
         if opens {
             self.desk.steps.hurry();
             self.bind_end(road);
+            self.owners.orders.hurry();
             self.say_view(road);
         }
     }

@@ -32,7 +32,8 @@ pub fn decide(facts: &Facts<'_>, next: &mut State, changed: bool) -> bool {
     }
     for group in (1u8..).take(crate::limits::GROUPS_MAX) {
         let row = *next.groups.get(group);
-        if row.volume.is_some() {
+        // A barrier that this view opens has its first step when it is committed.
+        if row.volume.is_some() && row.generation != next.version {
             changed |= match row.phase {
                 Phase::Idle => open_for_lost(next, group),
                 Phase::Stopping => stopping(facts, next, group, &row),
@@ -221,14 +222,18 @@ fn condemn_late(
     done: impl Fn(&GroupReport) -> bool,
 ) -> bool {
     let bound = Duration::from_millis(u64::from(bound_ms));
-    if facts.now.since(facts.groups.since(group)) < bound {
+    let begun = facts.groups.since(group);
+    if facts.now.since(begun) < bound {
         return false;
     }
     let row = *next.groups.get(group);
     let mut late: Vec<NodeId, { crate::limits::NODES_MAX }> = Vec::new();
     for member in next.groups.members(group).iter().filter(|member| !member.standing.is_over()) {
         let lives = life(next, member.node, member.incarnation) == Life::Lives;
-        if lives && !said(facts, &row, member).is_some_and(&done) {
+        // Who came in while the others stopped has its own time.
+        let came = facts.groups.granted(member.node, row.volume).max(begun);
+        let is_late = facts.now.since(came) >= bound;
+        if lives && is_late && !said(facts, &row, member).is_some_and(&done) {
             let _fits = late.push(member.node);
         }
     }

@@ -20,10 +20,18 @@ struct Step {
     since: Instant,
 }
 
+/// A node's newest report about a volume.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    report: GroupReport,
+    /// When its wish to join was granted, if this leader saw that.
+    granted: Instant,
+}
+
 /// The leader's table, sorted by node and volume.
 #[derive(Debug)]
 pub struct Reports {
-    table: Vec<GroupReport, MEMBERSHIPS_MAX>,
+    table: Vec<Known, MEMBERSHIPS_MAX>,
     /// By host: its appliance, and the number of its newest report.
     numbers: [(Incarnation, u32); ID_SLOTS],
     steps: [Step; GROUPS_MAX],
@@ -66,7 +74,7 @@ impl Reports {
         *last = (appliance, report.number);
         match self.find(report.node, report.volume) {
             Ok(at) => {
-                let known = &mut self.table[at];
+                let known = &mut self.table[at].report;
                 let same = GroupReport { number: known.number, ..*report } == *known;
                 *known = *report;
                 if same {
@@ -74,7 +82,7 @@ impl Reports {
                 }
             }
             Err(at) => {
-                let _fits = self.table.insert(at, *report);
+                let _fits = self.table.insert(at, Known { report: *report, granted: Instant::ZERO });
             }
         }
         self.settled = 0;
@@ -93,12 +101,19 @@ impl Reports {
     #[must_use]
     pub fn of(&self, node: NodeId, incarnation: Incarnation, volume: Volume) -> Option<&GroupReport> {
         let at = place(&self.table, node, volume).ok()?;
-        self.table.get(at).filter(|report| report.incarnation == incarnation)
+        self.table.get(at).map(|known| &known.report).filter(|report| report.incarnation == incarnation)
+    }
+
+    /// When the wish of this node to join was granted; the origin, if this leader did not see that.
+    #[must_use]
+    pub fn granted(&self, node: NodeId, volume: Volume) -> Instant {
+        let at = place(&self.table, node, volume).ok();
+        at.and_then(|at| self.table.get(at)).map_or(Instant::ZERO, |known| known.granted)
     }
 
     /// Who wants to be a member of something, or none any more.
     pub fn wishes(&self) -> impl Iterator<Item = &GroupReport> {
-        self.table.iter().filter(|report| report.wish != Wish::None)
+        self.table.iter().map(|known| &known.report).filter(|report| report.wish != Wish::None)
     }
 
     /// Since when this leader waits for the group's present step.
@@ -119,13 +134,14 @@ impl Reports {
             }
         }
         self.settled = 0;
-        self.table.retain_mut(|report| {
+        self.table.retain_mut(|Known { report, granted }| {
             let row = view.node(report.node);
             let group = view.groups.of(report.volume);
             let standing = group.and_then(|group| view.groups.standing(group, report.node));
             let stands = standing.is_some_and(|standing| standing.incarnation == report.incarnation);
             if report.wish == if stands { Wish::Join } else { Wish::Leave } {
                 report.wish = Wish::None;
+                *granted = now;
             }
             let lives = row.state == NodeState::Up && row.incarnation == report.incarnation;
             lives && (stands || report.wish == Wish::Join)
@@ -147,6 +163,6 @@ impl Reports {
 }
 
 /// Where a report stands in a table that is sorted by node and volume, or would.
-fn place(table: &[GroupReport], node: NodeId, volume: Volume) -> Result<usize, usize> {
-    table.binary_search_by_key(&(node, volume), |report| (report.node, report.volume))
+fn place(table: &[Known], node: NodeId, volume: Volume) -> Result<usize, usize> {
+    table.binary_search_by_key(&(node, volume), |known| (known.report.node, known.report.volume))
 }

@@ -26,6 +26,7 @@ struct World {
     watch: Box<Watch>,
     harness: Box<Harness>,
     reports: Box<Reports>,
+    takeovers: Box<crate::takeover::reports::Reports>,
     view: Box<State>,
     now: Instant,
     number: u32,
@@ -44,7 +45,8 @@ impl World {
         let mut reports = Box::new(Reports::EMPTY);
         reports.begin(Instant::ZERO);
         let (watch, harness) = (Box::new(Watch::EMPTY), Box::new(Harness::EMPTY));
-        Self { config, watch, harness, reports, view, now: Instant::ZERO, number: 0 }
+        let takeovers = Box::new(crate::takeover::reports::Reports::EMPTY);
+        Self { config, watch, harness, reports, takeovers, view, now: Instant::ZERO, number: 0 }
     }
 
     fn group(&self) -> u8 {
@@ -103,6 +105,7 @@ impl World {
             watch: &self.watch,
             harness: &self.harness,
             groups: &self.reports,
+            takeovers: &self.takeovers,
             rules: Rules::ALL,
         };
         if barrier::decide(&facts, &mut next, false) {
@@ -331,6 +334,25 @@ fn g4_whoever_does_not_do_its_step_in_time_is_condemned() {
     world.now = Instant::from_micros(65_000_000);
     assert!(world.look());
     assert_eq!(world.view.node(NodeId::new(3)).state, NodeState::Condemned);
+}
+
+#[test]
+fn a_barrier_begins_its_time_when_it_is_committed_and_a_late_joiner_has_its_own() {
+    let mut world = World::of(&[1, 2]);
+    world.now = Instant::from_micros(100_000_000);
+    world.condemned(2);
+    world.look();
+    assert_eq!(world.phase(), Phase::Stopping);
+    world.stopped(&[1]);
+    world.now = Instant::from_micros(104_900_000);
+    world.joins(3);
+    assert!(world.look());
+    world.now = Instant::from_micros(105_100_000);
+    assert!(!world.look(), "200 ms are no 5 s");
+    world.now = Instant::from_micros(109_900_000);
+    assert!(world.look());
+    assert_eq!(world.view.node(NodeId::new(3)).record.reason, Reason::Stuck);
+    assert_eq!(world.view.node(NodeId::new(1)).state, NodeState::Up);
 }
 
 #[test]

@@ -110,6 +110,8 @@ pub struct Heartbeat {
     pub boot: BootId,
     /// All memory static, heap sealed: it may own services (DESIGN §1 rule 4).
     pub sealed: bool,
+    /// `limits::RELEASE` of its program.
+    pub release: u32,
     /// Hash of its configuration.
     pub config_hash: u64,
     /// Its nodes.
@@ -127,6 +129,7 @@ impl Heartbeat {
         committed: 0,
         boot: 0,
         sealed: false,
+        release: 0,
         config_hash: 0,
         locals: [LocalNode::NONE; LOCAL_NODES_MAX],
     };
@@ -134,7 +137,7 @@ impl Heartbeat {
 
 pub(super) fn emit(beat: &Heartbeat, mut w: Writer<'_>) -> usize {
     w.u8(super::kind::HEARTBEAT).u32(beat.number).ballot(beat.ballot).u64(beat.echo).flag(beat.memory);
-    w.slot(beat.accepted).u64(beat.committed).u64(beat.boot).flag(beat.sealed).u64(beat.config_hash);
+    w.slot(beat.accepted).u64(beat.committed).u64(beat.boot).flag(beat.sealed).u32(beat.release).u64(beat.config_hash);
     for local in &beat.locals {
         let mut bytes = [0; LocalNode::BYTES];
         local.emit(&mut bytes);
@@ -153,6 +156,7 @@ pub(super) fn parse(r: &mut Reader<'_>) -> Result<Heartbeat> {
         committed: r.u64(),
         boot: r.u64(),
         sealed: r.flag()?,
+        release: r.u32(),
         config_hash: r.u64(),
         locals: [LocalNode::default(); LOCAL_NODES_MAX],
     };
