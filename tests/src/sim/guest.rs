@@ -4,6 +4,7 @@
 
 use super::Micros;
 use super::clock::Clock;
+use super::dlm::Dlm;
 use palisade_core::id::NodeId;
 use palisade_core::limits::FRAME_MAX;
 use palisade_core::wire::frame::Reader;
@@ -71,6 +72,8 @@ pub struct Guest {
     pub known: BTreeMap<u8, (NodeState, u64)>,
     /// It said BYE: it has no volume any more, and nothing to say.
     pub left: bool,
+    /// Its volumes.
+    pub dlm: Dlm,
     session: u32,
     hello_at: u64,
     beat_at: u64,
@@ -102,6 +105,7 @@ impl Guest {
             clock: Clock::new(0, 0, 0),
             known: BTreeMap::new(),
             left: false,
+            dlm: Dlm::default(),
             session: 0,
             hello_at: 0,
             beat_at: 0,
@@ -134,11 +138,14 @@ impl Guest {
     pub(super) fn start(&mut self, now: Micros, vm: u32, run: u32, boot: u64, guard: u32, drift: i64) {
         let clock = Clock::new(now, 0, drift);
         let fresh = Self::new(self.node, self.host);
-        *self = Self { run, boot, mood: Mood::Well, vm, guard, reaped: false, clock, ..fresh };
+        self.dlm.lose();
+        let dlm = std::mem::take(&mut self.dlm);
+        *self = Self { dlm, run, boot, mood: Mood::Well, vm, guard, reaped: false, clock, ..fresh };
     }
 
     pub(super) fn booted(&mut self, incarnation: u64) {
         self.incarnation = incarnation;
+        self.dlm.lose();
         self.left = false;
         self.session = 0;
         self.lease_end = None;
@@ -151,6 +158,7 @@ impl Guest {
     pub(super) fn end(&mut self) {
         self.mood = Mood::Gone;
         self.incarnation = 0;
+        self.dlm.lose();
         self.out.clear();
     }
 
@@ -162,6 +170,7 @@ impl Guest {
     /// Its memory is lost; it boots again if its VM goes on.
     pub(super) fn reset(&mut self) {
         self.incarnation = 0;
+        self.dlm.lose();
         self.session = 0;
         self.lease_end = None;
         self.boots += 1;
@@ -179,7 +188,7 @@ impl Guest {
         }
     }
 
-    fn works(&self) -> bool {
+    pub(super) fn works(&self) -> bool {
         self.mood == Mood::Well && self.incarnation != 0 && !self.frozen && !self.left
     }
 
@@ -207,7 +216,8 @@ impl Guest {
     /// When it wants to be woken, true time; `None` while it stands.
     pub(super) fn due(&self) -> Option<Micros> {
         let own = if self.session == 0 { self.hello_at } else { self.beat_at };
-        let own = own.min(self.lease_end.unwrap_or(u64::MAX));
+        let volumes = if self.session == 0 { u64::MAX } else { self.dlm.due() };
+        let own = own.min(self.lease_end.unwrap_or(u64::MAX)).min(volumes);
         self.clock.when(own).filter(|_| self.works())
     }
 
@@ -223,6 +233,9 @@ impl Guest {
             let Ok(message) = Message::parse(&frame) else { continue };
             if matches!(message, Message::View { .. }) && frame.session == self.session {
                 entries.extend(frame.payload.chunks(ViewNode::BYTES).filter_map(|entry| ViewNode::parse(entry).ok()));
+            }
+            if frame.session == self.session {
+                self.dlm.hear(&message, frame.payload);
             }
             heard.push((frame.session, message));
         }

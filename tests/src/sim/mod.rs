@@ -11,6 +11,7 @@ mod clock;
 pub mod config;
 pub mod coverage;
 mod devices;
+pub mod dlm;
 mod event;
 mod faults;
 mod guard;
@@ -78,6 +79,8 @@ pub struct World {
     pub outlets: BTreeMap<u16, Outlet>,
     /// BMCs have a supply of their own.
     pub bmc_apart: bool,
+    /// The shared volumes.
+    pub disk: dlm::Disk,
     /// What is true, and what was claimed.
     pub truth: Truth,
     /// No appliance boots while another one that runs is not admitted: at most one at a time is without memory.
@@ -119,6 +122,7 @@ impl World {
             bmcs: config.hosts.iter().map(|h| (h.id, Bmc::Works(5_000))).collect(),
             outlets: pdu::outlets(config),
             bmc_apart: true,
+            disk: dlm::Disk::default(),
             truth: Truth::new(config),
             one_without_memory: false,
             snap: None,
@@ -271,6 +275,7 @@ impl World {
             };
             self.truth.told(&facts, node, &claim);
         }
+        self.dlm_turn(node);
         self.after_guest(node);
         self.node_wakes(node);
     }
@@ -286,6 +291,7 @@ impl World {
         }
         let incarnation = guest.incarnation;
         let resets = guest.tick(now);
+        self.dlm_turn(node);
         self.after_guest(node);
         if resets {
             self.note(|| format!("node {node} resets itself: its lease is over"));
@@ -369,6 +375,7 @@ impl World {
             && self.hosts.values().all(|host| host.guard.is_some())
             && self.all_admitted()
             && self.all_up()
+            && self.volumes_settled()
     }
 
     /// What is not as it is in peace, for a person.
@@ -391,6 +398,6 @@ impl World {
                 text += &format!("; node {} is {state:x?}, and not up for {strangers:?}", guest.node);
             }
         }
-        text
+        text + &self.volumes_unrest()
     }
 }

@@ -5,6 +5,7 @@
 //! committed, accepted, or said on a wire.
 
 mod deaths;
+pub mod groups;
 mod kills;
 mod line;
 mod quorum;
@@ -51,6 +52,8 @@ impl Facts<'_> {
 
 /// What is true, and what was claimed.
 pub struct Truth {
+    /// Who owns which service.
+    pub owners: groups::Owners,
     line: line::Line,
     quorum: quorum::Quorum,
     born: BTreeMap<(u8, u64), rows::Born>,
@@ -82,6 +85,7 @@ impl Truth {
     #[must_use]
     pub fn new(config: &'static Config) -> Self {
         Self {
+            owners: groups::Owners::default(),
             line: line::Line::default(),
             quorum: quorum::Quorum::new(config),
             born: BTreeMap::new(),

@@ -151,6 +151,7 @@ impl Story {
             }
         }
         self.world.bmc_apart = self.random(2) == 0;
+        self.world.workloads_begin();
         self.world.power_all();
         let up = self.wait(15_000, World::all_up);
         assert!(up, "seed {}: not all up in the beginning\n{}", self.seed, self.world.story());
@@ -179,6 +180,7 @@ impl Story {
     }
 
     fn step(&mut self) {
+        self.world.workloads_change();
         if self.random(2) == 0 {
             self.mend_bmcs();
         }
@@ -293,6 +295,7 @@ impl Story {
             host.pipe_delay = 160;
         }
         self.mend_bmcs();
+        self.world.workers_go_on();
         if !self.wait(30_000, World::at_peace) {
             self.person_helps();
         }
