@@ -17,6 +17,8 @@ macro_rules! noticed {
 }
 
 noticed! {
+    a1_a_lease_counts_from_what_comes_last: A1,
+    a2_what_is_only_proposed_is_ordered: A2,
     a3_the_newest_is_found_by_version: A3,
     a3_what_was_adopted_is_acted_on: A3Commit,
     a3_an_acceptor_goes_back: A3Upwards,
@@ -24,6 +26,12 @@ noticed! {
     a5_a_delta_is_applied_to_whatever_is_there: A5,
     b1_the_empty_appliance_counts_itself_in: B1,
     b1_accepted_is_taken_for_admitted: B1Vote,
+    c2_an_empty_appliance_renews: C2,
+    c3_a_lease_counts_from_the_answer: C3,
+    e1_a_stop_without_a_reset_is_a_proof: E1,
+    e2_the_end_of_any_run_is_a_proof: E2,
+    e6_outlets_that_were_off_one_after_the_other_are_a_proof: E6,
+    f1_an_order_is_good_for_ever: F1,
 }
 
 /// The rules without which somebody must notice something.
@@ -31,7 +39,7 @@ const WANTED: &[&str] =
     &["A1", "A2", "A3", "A4", "A5", "B1", "B2", "C2", "C3", "D1", "D2", "E1", "E2", "E6", "F1", "G1", "G2", "G3", "I1"];
 
 /// Those of them that no story needs yet.
-const MISSING: &[&str] = &["A1", "A2", "B2", "C2", "C3", "D1", "D2", "E1", "E2", "E6", "F1", "G1", "G2", "G3", "I1"];
+const MISSING: &[&str] = &["B2", "D1", "D2", "G1", "G2", "G3", "I1"];
 
 #[test]
 fn every_story_is_tested_and_every_wanted_rule_has_one() {

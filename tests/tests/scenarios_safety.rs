@@ -14,6 +14,8 @@ macro_rules! ends_well {
 }
 
 ends_well! {
+    a1_heartbeats_come_late_and_nobody_leads_beside_another_one: A1,
+    a2_a_leader_alone_orders_nothing: A2,
     a3_two_states_of_one_version_in_a_quorum_and_the_committed_one_is_taken: A3,
     a3_a_state_that_was_only_adopted_is_committed_before_anything_follows_from_it: A3Commit,
     a3_a_late_duplicate_rolls_nobody_back: A3Upwards,
@@ -21,4 +23,10 @@ ends_well! {
     a5_a_delta_on_another_base_is_refused_and_the_whole_state_comes: A5,
     b1_a_stalled_leader_admits_nobody: B1,
     b1_whom_an_uncommitted_view_admits_does_not_vote: B1Vote,
+    c2_an_empty_appliance_of_a_cut_off_host_renews_nothing: C2,
+    c3_an_old_answer_renews_only_what_was_held_when_it_was_asked_for: C3,
+    e1_a_stopped_vm_is_down_only_after_its_reset: E1,
+    e2_the_end_of_an_earlier_run_is_nothing_about_this_one: E2,
+    e6_an_outlet_that_is_on_again_is_no_proof: E6,
+    f1_an_order_that_comes_late_to_a_minority_is_refused: F1,
 }

@@ -5,6 +5,10 @@
 //! that noticed (`tests/tests/mutations.rs`). A rule that no story needs is not in the list, and the list says so.
 
 mod agreement;
+mod evidence;
+mod leases;
+mod orders;
+pub mod stage;
 
 use palisade_core::rule::{Rule, Rules};
 
@@ -26,6 +30,8 @@ pub struct Story {
 
 /// All of them.
 pub const STORIES: &[Story] = &[
+    Story { rule: Rule::A1, id: "A1", invariant: "A1: ", tell: leases::a1_heartbeats_come_late },
+    Story { rule: Rule::A2, id: "A2", invariant: "S4: ", tell: orders::a2_a_leader_alone_wants_to_fence },
     Story { rule: Rule::A3, id: "A3", invariant: "S1: ", tell: agreement::a3_the_newest_by_version },
     Story { rule: Rule::A3Commit, id: "A3", invariant: "S1: ", tell: agreement::a3_adopted_and_acted_on },
     Story { rule: Rule::A3Upwards, id: "A3", invariant: "S1: ", tell: agreement::a3_a_late_duplicate },
@@ -33,4 +39,15 @@ pub const STORIES: &[Story] = &[
     Story { rule: Rule::A5, id: "A5", invariant: "S1: ", tell: agreement::a5_a_delta_on_another_base },
     Story { rule: Rule::B1, id: "B1", invariant: "S1: ", tell: agreement::b1_a_stalled_leader_admits },
     Story { rule: Rule::B1Vote, id: "B1", invariant: "S1: ", tell: agreement::b1_accepted_is_not_admitted },
+    Story { rule: Rule::C2, id: "C2", invariant: "S2: ", tell: leases::c2_an_empty_appliance_of_a_cut_off_host },
+    Story {
+        rule: Rule::C3,
+        id: "C3",
+        invariant: "S2: ",
+        tell: leases::c3_old_answers_and_an_appliance_that_is_stopped,
+    },
+    Story { rule: Rule::E1, id: "E1", invariant: "S2: ", tell: evidence::e1_a_stopped_vm_that_somebody_continues },
+    Story { rule: Rule::E2, id: "E2", invariant: "S2: ", tell: evidence::e2_the_end_of_an_earlier_run },
+    Story { rule: Rule::E6, id: "E6", invariant: "S2: ", tell: evidence::e6_an_outlet_that_is_on_again },
+    Story { rule: Rule::F1, id: "F1", invariant: "S4: ", tell: orders::f1_an_order_that_comes_late_to_a_minority },
 ];

@@ -10,6 +10,7 @@ use crate::sim::clock::Clock;
 use palisade_core::engine::{Boot, Engine};
 use palisade_core::id::HostId;
 use palisade_core::io::{Input, MonitorEvent, Output, Request, Road};
+use palisade_core::rule::Rules;
 use palisade_core::time::Instant;
 
 /// What an appliance's rings hold while it stands: datagrams of a link, and pieces of a pipe. The oldest survive.
@@ -84,7 +85,6 @@ impl Host {
                 break;
             }
         }
-        engine.check();
         outs
     }
 }
@@ -134,6 +134,9 @@ impl World {
         let now = self.now;
         let h = self.hosts.get_mut(&host).expect("a configured host");
         let outs = h.turn(now, input);
+        if self.rules == Rules::ALL {
+            h.engine.as_ref().expect("it runs").check();
+        }
         let life = h.life;
         for line in journal::take() {
             self.note(|| format!("host {host}: {line}"));

@@ -8,6 +8,7 @@ use super::event::{Arrival, Event};
 use super::{Micros, Mood, Power, World};
 use palisade_core::fencing::{Action, Class, Verdict};
 use palisade_core::io::{DeviceRef, Request};
+use palisade_core::rule::Rule;
 
 /// How a host's BMC behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,7 +80,8 @@ impl World {
         let vm = guest.vm;
         let drained = self.now + 300 + self.random() % 2_500;
         // `stop` holds the processors at once; only after the drain and the reset is the old memory gone (SAFETY E1).
-        self.at(drained, Event::Drained { node, vm, resets: true });
+        let resets = self.rules.holds(Rule::E1);
+        self.at(drained, Event::Drained { node, vm, resets });
         let qualify = self.hosts[&host].disks_qualify;
         let verdict = if qualify { Verdict::Confirmed(Class::VmStopped) } else { Verdict::Unknown };
         Some((drained + 100, verdict))
@@ -87,7 +89,9 @@ impl World {
 
     pub(super) fn drained(&mut self, node: u8, vm: u32, resets: bool) {
         let guest = self.guests.get_mut(&node).expect("a configured node");
-        if guest.vm == vm && guest.is_running() && resets {
+        if guest.vm == vm && guest.is_running() && !resets {
+            guest.mood = Mood::Paused;
+        } else if guest.vm == vm && guest.is_running() {
             let (host, incarnation) = (guest.host, guest.incarnation);
             guest.stop_and_reset();
             self.linger(host, node, incarnation);
