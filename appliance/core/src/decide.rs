@@ -6,8 +6,10 @@
 //! is down.
 
 use crate::config::Config;
-use crate::fencing::Class;
+use crate::fencing::ages::Ages;
+use crate::fencing::brake::Ration;
 use crate::fencing::harness::Harness;
+use crate::fencing::{Class, hold, lease};
 use crate::groups::{self, reports::Reports};
 use crate::heartbeat::Watch;
 use crate::id::{BootId, HostId, NodeId, Run};
@@ -37,23 +39,32 @@ pub struct Facts<'a> {
     pub groups: &'a Reports,
     /// What owners said about services.
     pub takeovers: &'a takeover::reports::Reports,
+    /// Since when what the view says has been so.
+    pub ages: &'a Ages,
+    /// When this lead began.
+    pub since: Instant,
+    /// The brake lets all go.
+    pub released: bool,
     /// Which rules hold.
     pub rules: Rules,
 }
 
-/// Changes `next`, which starts as the committed view with its version already raised. Whether anything changed.
-pub fn decide(facts: &Facts<'_>, next: &mut State) -> bool {
-    let mut changed = false;
+/// Changes `next`, which starts as the committed view with its version already raised. Whether anything changed; `waits`:
+/// whether the brake holds an accusation back.
+pub fn decide(facts: &Facts<'_>, next: &mut State, waits: &mut bool) -> bool {
+    let mut ration = Ration::new(facts.config, next, facts.released);
+    let mut changed = hold::end(facts, next);
     for host in &facts.config.hosts {
-        changed |= decide_host(facts, next, HostId::new(host.id));
+        changed |= decide_host(facts, next, HostId::new(host.id), &mut ration);
     }
     for node in &facts.config.nodes {
         let (id, home) = (NodeId::new(node.id), HostId::new(node.host));
-        changed |= decide_node(facts, next, id, home);
+        changed |= decide_node(facts, next, id, home, &mut ration);
     }
     for host in &facts.config.hosts {
         changed |= close_host(facts, next, HostId::new(host.id));
     }
+    *waits = ration.waits;
     changed |= groups::barrier::decide(facts, next, changed);
     takeover::assign::decide(facts, next, changed) || changed
 }
@@ -70,13 +81,22 @@ pub fn condemn(config: &Config, next: &mut State, target: Target, reason: Reason
             due
         }
         Target::Host(host) => {
-            let due = next.host(host).state == HostState::Member && can_fence(config, host);
+            let last = is_last_of_two(config, next, host);
+            let due = next.host(host).state == HostState::Member && can_fence(config, host) && !last;
             if due {
                 condemn_all(config, next, host, reason);
             }
             due
         }
     }
+}
+
+/// Of exactly two votes never both are condemned (SAFETY H1): nobody would be left to turn one on again.
+fn is_last_of_two(config: &Config, view: &State, host: HostId) -> bool {
+    let votes = |id: HostId| config.host(id).is_some_and(|host| host.vote);
+    let gone = |id: HostId| matches!(view.host(id).state, HostState::Condemned | HostState::Down);
+    let mut others = config.hosts.iter().map(|host| HostId::new(host.id)).filter(|&id| id != host && votes(id));
+    config.votes() == 2 && votes(host) && others.any(gone)
 }
 
 /// A device that covers the host covers its nodes: they are condemned by name with it (SAFETY F3).
@@ -95,7 +115,7 @@ pub fn can_fence(config: &Config, host: HostId) -> bool {
     config.host(host).is_some_and(|host| !host.levels.is_empty())
 }
 
-fn decide_host(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
+fn decide_host(facts: &Facts<'_>, next: &mut State, host: HostId, ration: &mut Ration) -> bool {
     let seen = facts.watch.seen(host);
     let row = *next.host(host);
     let dead = Duration::from_millis(u64::from(facts.config.timing.host_dead_ms));
@@ -125,7 +145,9 @@ fn decide_host(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
         }
         HostState::Member if silent => {
             if has_members(facts.config, next, host) {
-                return hears_quorum(facts, next) && condemn(facts.config, next, Target::Host(host), Reason::Silent);
+                let spared = hold::is_spared(facts.config, next, Target::Host(host));
+                let due = !spared && hears_quorum(facts, next) && ration.take();
+                return due && condemn(facts.config, next, Target::Host(host), Reason::Silent);
             }
             next.leave_out(host);
         }
@@ -189,10 +211,11 @@ fn close_host(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
     }
     let version = next.version;
     let proof = facts.harness.proof(facts.now, Target::Host(host), row.incarnation);
-    if let Some(evidence) = proof {
+    let expired = || lease::is_expired(facts, next, host).then(|| Evidence::by_itself(Class::LeaseExpired));
+    if let Some(evidence) = proof.or_else(expired) {
         for node in facts.config.nodes.iter().map(|node| NodeId::new(node.id)) {
             if next.node(node).host == host && next.node(node).may_write() {
-                next.confirm(Target::Node(node), Reason::Covered, &evidence, version);
+                hold::bury(facts, next, node, Reason::Covered, &evidence);
             }
         }
         next.confirm(Target::Host(host), row.record.reason, &evidence, version);
@@ -211,7 +234,7 @@ fn has_members(config: &Config, view: &State, host: HostId) -> bool {
     rows.into_iter().any(|row| row.host == host && row.may_write())
 }
 
-fn decide_node(facts: &Facts<'_>, next: &mut State, node: NodeId, home: HostId) -> bool {
+fn decide_node(facts: &Facts<'_>, next: &mut State, node: NodeId, home: HostId, ration: &mut Ration) -> bool {
     let row = *next.node(node);
     let host = if row.may_write() { row.host } else { home };
     let seen = facts.watch.seen(host);
@@ -223,15 +246,14 @@ fn decide_node(facts: &Facts<'_>, next: &mut State, node: NodeId, home: HostId) 
     let admitted = next.host(host).incarnation == seen.incarnation;
     if row.may_write() {
         if let Some((reason, class)) = evidence(facts.rules, &row, local, boot, admitted) {
-            let version = next.version;
-            next.confirm(Target::Node(node), reason, &Evidence::by_itself(class), version);
+            hold::bury(facts, next, node, reason, &Evidence::by_itself(class));
             // What came after may be a member at once: the order within one view is fixed.
             if admitted {
                 raise(next, node, host, local, boot);
             }
             return true;
         }
-        return proven(facts, next, node, &row) || admitted && accuse(facts, next, node, &row, local, boot);
+        return proven(facts, next, node, &row) || admitted && accuse(facts, next, node, &row, local, ration);
     }
     admitted && raise(next, node, host, local, boot)
 }
@@ -262,17 +284,25 @@ fn proven(facts: &Facts<'_>, next: &mut State, node: NodeId, row: &NodeRow) -> b
         return false;
     }
     let Some(evidence) = facts.harness.proof(facts.now, Target::Node(node), row.incarnation) else { return false };
-    let version = next.version;
-    next.confirm(Target::Node(node), row.record.reason, &evidence, version);
+    hold::bury(facts, next, node, row.record.reason, &evidence);
     true
 }
 
-fn accuse(facts: &Facts<'_>, next: &mut State, node: NodeId, row: &NodeRow, local: &LocalNode, boot: BootId) -> bool {
-    let host_row = *next.host(row.host);
+fn accuse(
+    facts: &Facts<'_>,
+    next: &mut State,
+    node: NodeId,
+    row: &NodeRow,
+    local: &LocalNode,
+    ration: &mut Ration,
+) -> bool {
+    let boot = facts.watch.seen(row.host).beat.boot;
     if row.state == NodeState::Condemned {
         // Its own host could not prove it: the host's own devices must, and they cover all its nodes.
-        let due = host_row.state == HostState::Member && facts.harness.is_exhausted(node);
-        return due && condemn(facts.config, next, Target::Host(row.host), Reason::NodeUnfenced);
+        let member = next.host(row.host).state == HostState::Member;
+        let due = member && facts.harness.is_exhausted(node);
+        let spared = hold::is_spared(facts.config, next, Target::Host(row.host));
+        return due && !spared && condemn(facts.config, next, Target::Host(row.host), Reason::NodeUnfenced);
     }
     let same = local.incarnation == row.incarnation;
     let reason = match local.health {
@@ -289,9 +319,17 @@ fn accuse(facts: &Facts<'_>, next: &mut State, node: NodeId, row: &NodeRow, loca
         _ if boot == row.run.boot && local.gone_through >= row.run.counter => Reason::VmGone,
         _ => return false,
     };
+    // Somebody works on it; or it stands still on purpose, and silence is what was announced (SAFETY H3, H4).
+    let paused = reason == Reason::Silent && next.holds.pauses(node, row.incarnation, row.run);
+    if paused || hold::is_spared(facts.config, next, Target::Node(node)) {
+        return false;
+    }
     let version = next.version;
-    next.condemn(Target::Node(node), reason, version);
-    true
+    let allowed = reason != Reason::Silent || ration.take();
+    if allowed {
+        next.condemn(Target::Node(node), reason, version);
+    }
+    allowed
 }
 
 /// Makes a live incarnation a member, if nothing older of this node may still write (SAFETY E2, E8).

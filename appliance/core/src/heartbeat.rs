@@ -204,10 +204,13 @@ pub struct Seen {
     pub echoed: Option<Instant>,
     /// Silence counts from here at the earliest: our election, or a stall of our own.
     pub grace: Instant,
+    /// When we answered it last, whichever incarnation: later it renews nothing from us (SAFETY C4).
+    pub answered: Instant,
 }
 
 impl Seen {
-    const NONE: Self = Self { incarnation: 0, beat: Heartbeat::NONE, echoed: None, grace: Instant::ZERO };
+    const NONE: Self =
+        Self { incarnation: 0, beat: Heartbeat::NONE, echoed: None, grace: Instant::ZERO, answered: Instant::ZERO };
 
     /// Since when it is silent: the later of its newest echo and the grace (SAFETY A6).
     #[must_use]
@@ -257,13 +260,18 @@ impl Watch {
         &self.seen[host.index()]
     }
 
+    /// A heartbeat of this host was answered.
+    pub const fn answered(&mut self, now: Instant, host: HostId) {
+        self.seen[host.index()].answered = now;
+    }
+
     /// A heartbeat came. Whether it says anything to decide on that the one before did not: what a member accepted or knows
     /// to be committed changes with every view, and nothing is decided by it.
     pub fn take(&mut self, now: Instant, host: HostId, incarnation: Incarnation, beat: &Heartbeat) -> bool {
         let seen = &mut self.seen[host.index()];
         if seen.incarnation != incarnation {
             let grace = seen.grace.max(now);
-            *seen = Seen { incarnation, beat: *beat, echoed: None, grace };
+            *seen = Seen { incarnation, beat: *beat, echoed: None, grace, answered: seen.answered };
             return true;
         }
         if beat.number <= seen.beat.number {
@@ -282,7 +290,7 @@ impl Watch {
     pub fn take_own(&mut self, now: Instant, host: HostId, incarnation: Incarnation, beat: &Heartbeat) -> bool {
         let seen = &mut self.seen[host.index()];
         let news = seen.beat.locals != beat.locals || seen.beat.boot != beat.boot || seen.incarnation != incarnation;
-        *seen = Seen { incarnation, beat: *beat, echoed: Some(now), grace: seen.grace };
+        *seen = Seen { incarnation, beat: *beat, echoed: Some(now), ..*seen };
         news
     }
 

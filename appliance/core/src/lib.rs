@@ -33,4 +33,5 @@ pub mod status;
 pub mod takeover;
 mod throttle;
 pub mod time;
+pub mod who;
 pub mod wire;

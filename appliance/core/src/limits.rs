@@ -62,6 +62,10 @@ pub const HISTORY_MAX: usize = 64;
 /// Pieces of the largest delta: what changes more than four datagrams can say travels as a whole state, which is seldom and
 /// not much dearer then.
 pub const DELTA_PIECES_MAX: usize = 4;
+/// Bytes of the name of whoever asked for something.
+pub const WHO_BYTES: usize = 24;
+/// Pauses, maintenance and operators' open fences at a time. One more is answered BUSY.
+pub const HOLDS_MAX: usize = 64;
 /// Pieces of state that leave in one turn; the rest waits until what came in meanwhile was looked at.
 pub const PIECES_PER_TURN: usize = 64;
 /// Outputs that the engine queues in one call of `handle`; the driver drains them before the next input.
@@ -177,6 +181,16 @@ pub const DRILL_MS: u32 = 60_000;
 /// How long after its lease's end a guard's SIGKILL has ended all I/O of a VM, ms, at most: what `lease-expired` rests on
 /// (SAFETY C4). A host whose kernel holds I/O longer must not be trusted with it.
 pub const GUARD_KILL_MS: u32 = 2000;
+/// A planned pause ends by itself after so long, ms, at most (SAFETY H4): ten minutes are a long snapshot.
+pub const PAUSE_MAX_MS: u32 = 600_000;
+/// Maintenance ends by itself after so long, ms, at most (SAFETY H3): a week. `disabled` in the configuration has no end.
+pub const MAINTENANCE_MAX_MS: u32 = 7 * 24 * 3600 * 1000;
+/// A node that dies within this time after it came up flaps, ms (SAFETY H2).
+pub const FLAP_MS: u32 = 60_000;
+/// How long a node that flaps is held off the first time, ms; doubles up to `QUARANTINE_MAX_MS`.
+pub const QUARANTINE_MS: u32 = 1000;
+/// The longest, ms: a node is never given up.
+pub const QUARANTINE_MAX_MS: u32 = 60_000;
 /// Attempts at one device beyond the first, at most.
 pub const RETRIES_MAX: u8 = 5;
 /// How long one attempt at a local device (QMP, guard) may take, ms.

@@ -4,6 +4,7 @@
 //! judges. The guard's reports are complete each time, so the newest one counts. Rules: SAFETY C3, C5, E2, E4, E5, E8.
 
 use crate::config::Config;
+use crate::fencing::hold::is_kept_down;
 use crate::id::{BootId, HostId, Incarnation, NodeId};
 use crate::io::MonitorEvent;
 use crate::limits::{LOCAL_NODES_MAX, NODE_BOOT_MS};
@@ -244,7 +245,13 @@ impl Local {
         for (guest, &node) in self.guests.iter_mut().zip(&self.slots) {
             let wanted = config.node(node).is_some_and(|node| node.start);
             next = next.min(now + START_PAUSE);
-            if !wanted || guest.report.node != node || busy(node) || !may_start(now, guest, view.node(node), dead) {
+            let kept_down = is_kept_down(config, view, node);
+            if !wanted
+                || kept_down
+                || guest.report.node != node
+                || busy(node)
+                || !may_start(now, guest, view.node(node), dead)
+            {
                 continue;
             }
             if now >= guest.start_at {

@@ -42,7 +42,9 @@ impl Class {
     /// The class of a message to a peer.
     const fn of_letter(message: &Message) -> Self {
         match message {
-            Message::Order(_) | Message::OrderAnswer { .. } | Message::Request { .. } => Self::Fencing,
+            Message::Order(_) | Message::OrderAnswer { .. } | Message::Operate { .. } | Message::Operated { .. } => {
+                Self::Fencing
+            }
             _ => match message.traffic() {
                 Traffic::Membership => Self::Heartbeat,
                 Traffic::State => Self::State,
@@ -55,6 +57,7 @@ impl Class {
     const fn of_word(message: &node::Message) -> Self {
         match message {
             node::Message::StatusPart { .. }
+            | node::Message::OperateReply { .. }
             | node::Message::Busy
             | node::Message::Error { .. }
             | node::Message::Mail(node::Mail::AddressReply(_) | node::Mail::Busy { .. }) => Self::Queries,

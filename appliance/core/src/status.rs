@@ -3,6 +3,8 @@
 //! Owns layouts only; `Engine` fills them. Read by `palisadectl status`, the demo and the tests.
 
 use crate::id::{Ballot, BootId, HostId, Incarnation, NodeId, Run};
+use crate::limits::WHO_BYTES;
+use crate::who::Who;
 use crate::wire::node::NodeState;
 use crate::wire::{Error, Fields, Result, put};
 
@@ -373,6 +375,10 @@ pub struct HistoryEntry {
     pub reason: Reason,
     /// Evidence class; zero while the record is open.
     pub class: u8,
+    /// With which device: 0 none, `LOCAL_MONITOR` or `LOCAL_GUARD`, else its place among the configured ones plus one.
+    pub device: u16,
+    /// Who asked for it, or whose word the evidence is.
+    pub who: Who,
     /// Who carried it out; none if the evidence came by itself.
     pub executor: HostId,
     /// Attempts made so far.
@@ -395,6 +401,8 @@ impl HistoryEntry {
         reason: Reason::None,
         class: 0,
         executor: HostId::NONE,
+        device: 0,
+        who: Who::NONE,
         attempts: 0,
         incarnation: 0,
         decided_version: 0,
@@ -402,7 +410,7 @@ impl HistoryEntry {
         took_us: 0,
     };
     /// Bytes of one entry.
-    pub const BYTES: usize = 36;
+    pub const BYTES: usize = 40 + WHO_BYTES;
 
     /// Writes the entry.
     pub fn emit(&self, b: &mut [u8]) {
@@ -412,6 +420,8 @@ impl HistoryEntry {
         put(b, 16, self.decided_version.to_le_bytes());
         put(b, 24, self.confirmed_version.to_le_bytes());
         put(b, 32, self.took_us.to_le_bytes());
+        put(b, 36, self.device.to_le_bytes());
+        put(b, 40, self.who.0);
     }
 
     /// Reads the entry.
@@ -434,6 +444,8 @@ impl HistoryEntry {
             decided_version: b.u64(16),
             confirmed_version: b.u64(24),
             took_us: b.u32(32),
+            device: b.u16(36),
+            who: Who::from_wire(b.array(40)).ok_or(Error)?,
         })
     }
 }
@@ -528,6 +540,8 @@ mod tests {
             decided_version: 7,
             confirmed_version: 8,
             took_us: 9,
+            device: 10,
+            who: Who::new("ann").unwrap_or_default(),
         };
         entry.emit(&mut bytes);
         assert_eq!(HistoryEntry::parse(&bytes), Ok(entry));

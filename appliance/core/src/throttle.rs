@@ -36,7 +36,7 @@ impl Demand {
         match message {
             Message::Hello { .. } => Some(Self::Session),
             Message::Status { .. } | Message::Mail(Mail::Address { .. }) => Some(Self::Query),
-            Message::Fence { .. } => Some(Self::Operator),
+            Message::Fence { .. } | Message::Operate(_) => Some(Self::Operator),
             Message::Mail(Mail::Send { .. }) => Some(Self::Message),
             _ => None,
         }

@@ -253,5 +253,12 @@ const fn refused(refusal: Refusal) -> &'static str {
         Refusal::BadRequest => "the appliance does not know this question; is it older than this palisadectl?",
         Refusal::NotYet => "the appliance is not ready for this; try again",
         Refusal::ClusterOver => "the cluster incarnation is over",
+        Refusal::InGroup => {
+            "recovery would wait for the target if it died meanwhile; stop it first, or say --force and mean it"
+        }
+        Refusal::NotCondemned => {
+            "the target is not condemned, the cluster believes that it runs; if you saw with your own eyes that it is off, say --force"
+        }
+        Refusal::TooLong => "the time is too long: a pause lasts at most 10 minutes, maintenance at most 7 days",
     }
 }

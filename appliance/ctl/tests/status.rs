@@ -94,6 +94,7 @@ fn section(section: Section) -> (Vec<u8>, usize) {
                 decided_version: 15,
                 confirmed_version: 16,
                 took_us: 4200,
+                ..HistoryEntry::NONE
             };
             entry.emit(&mut bytes);
             count = 1;

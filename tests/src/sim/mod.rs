@@ -19,6 +19,7 @@ mod guest;
 mod host;
 mod journal;
 mod network;
+pub mod operator;
 mod operators;
 mod pdu;
 pub mod story;
@@ -77,6 +78,8 @@ pub struct World {
     pub bmcs: Table<Bmc>,
     /// By the place of their device in the configuration.
     pub outlets: BTreeMap<u16, Outlet>,
+    /// What operators were answered since one spoke last: when, by which host.
+    pub answers: Vec<(Micros, u8, palisade_core::wire::node::Message)>,
     /// BMCs have a supply of their own.
     pub bmc_apart: bool,
     /// The shared volumes.
@@ -121,6 +124,7 @@ impl World {
             paths: Paths::new(last),
             bmcs: config.hosts.iter().map(|h| (h.id, Bmc::Works(5_000))).collect(),
             outlets: pdu::outlets(config),
+            answers: Vec::new(),
             bmc_apart: true,
             disk: dlm::Disk::default(),
             truth: Truth::new(config),

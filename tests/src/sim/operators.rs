@@ -10,8 +10,8 @@ use palisade_core::wire::frame::Reader;
 use palisade_core::wire::node::{Message, Target};
 
 /// The connection that operators use, and from which CID they come.
-const CONNECTION: u8 = 23;
-const CID: u32 = 2;
+pub(super) const CONNECTION: u8 = 23;
+pub(super) const CID: u32 = 2;
 
 /// What an operator wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,7 @@ impl World {
         let mut reader = Reader::new();
         let Some(Ok(message)) = reader.next(&mut &*bytes).map(|frame| Message::parse(&frame)) else { return };
         self.note(|| format!("the operator on host {host} is told {message:?}"));
+        self.answered(host, &message);
         if let Message::FenceReply { target, version } = message {
             self.truth.promised(self.now, host, target, version);
         }

@@ -9,10 +9,10 @@ use crate::id::{Cluster, HostId, Incarnation};
 use crate::limits::RESEND_MS;
 use crate::rule::Rule;
 use crate::state::State;
-use crate::status::{HostState, Reason};
+use crate::status::HostState;
 use crate::time::Instant;
 use crate::wire::message::{Heartbeat, Message, Slot};
-use crate::wire::node::{NodeState, Target};
+use crate::wire::node::NodeState;
 
 impl Engine {
     /// Won: adopts the greatest state of its votes and proposes it again under its own ballot, before anything else
@@ -48,6 +48,8 @@ impl Engine {
         self.harness.begin(now);
         self.reports.begin(now);
         self.takeovers.begin();
+        self.brake.restart();
+        self.lead_since = now;
         self.keep_silence_of(now, old_leader);
         log::info!("leads under ballot {ballot}");
         self.propose(now);
@@ -152,6 +154,7 @@ impl Engine {
                 committed,
             };
             self.outbox.send(from, answer);
+            self.watch.answered(now, from);
         }
         self.dirty |= self.watch.take(now, from, incarnation, beat);
         let behind = beat.accepted < self.acceptor.slot && !self.proposer.in_flight;
@@ -177,7 +180,11 @@ impl Engine {
             self.due(self.proposer.resend_at);
         } else if self.dirty {
             self.dirty = false;
-            self.change_view(now, decide::decide);
+            if self.proposer.established {
+                let mut waits = false;
+                self.change_view(now, |facts, next| decide::decide(facts, next, &mut waits));
+                self.brake.note(now, waits);
+            }
         }
         self.fence(now);
     }
@@ -222,7 +229,7 @@ impl Engine {
 
     /// Builds the next view from the committed one and proposes it, if there is anything to change. `change` leaves the
     /// view as it was where it finds nothing.
-    fn change_view(&mut self, now: Instant, change: impl FnOnce(&Facts<'_>, &mut State) -> bool) {
+    pub(super) fn change_view(&mut self, now: Instant, change: impl FnOnce(&Facts<'_>, &mut State) -> bool) {
         if !self.proposer.established || self.proposer.in_flight {
             return;
         }
@@ -234,6 +241,9 @@ impl Engine {
             harness: &self.harness,
             groups: &self.reports,
             takeovers: &self.takeovers,
+            ages: &self.ages,
+            since: self.lead_since,
+            released: self.brake.releases(self.config(), self.quorum_echo),
             rules: self.rules,
         };
         if change(&facts, self.acceptor.next()) {
@@ -243,25 +253,6 @@ impl Engine {
         } else {
             self.reports.settle(&self.acceptor.committed);
             self.takeovers.settle(&self.acceptor.committed);
-        }
-    }
-
-    /// An operator's word, from whichever appliance he told it.
-    pub(super) fn on_request(&mut self, now: Instant, target: Target, incarnation: Incarnation) {
-        if !self.proposer.established {
-            return;
-        }
-        let present = match target {
-            Target::Node(node) => self.view().node(node).incarnation,
-            Target::Host(host) => self.view().host(host).incarnation,
-        };
-        if present == incarnation {
-            let config = self.config();
-            if self.proposer.in_flight {
-                return; // It is sent again.
-            }
-            log::warn!("an operator wants {target} fenced");
-            self.change_view(now, |_, next| decide::condemn(config, next, target, Reason::Operator));
         }
     }
 

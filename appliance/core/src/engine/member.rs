@@ -284,8 +284,9 @@ impl Engine {
             self.vote_from = self.vote_from.max(now + self.promise());
             log::info!("admitted as incarnation {:x}", self.incarnation);
         }
-        self.answer_requests();
         self.groups_committed(now);
+        self.ages.note(now, &self.acceptor.committed);
+        self.ask_again(now);
         self.node_timer = now;
         // A view that changes nothing of what we say waits for the next period: all members hear of it at the same time.
         self.urgent |= admitted && self.locals(now) != self.locals_told;

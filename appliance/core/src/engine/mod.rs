@@ -10,6 +10,7 @@ mod lead;
 mod member;
 mod messages;
 mod node;
+mod operate;
 mod output;
 mod parts;
 mod report;
@@ -21,7 +22,9 @@ use crate::agreement::proposer::Proposer;
 use crate::config::{Config, Timing};
 use crate::courier::Courier;
 use crate::entropy::Entropy;
+use crate::fencing::ages::Ages;
 use crate::fencing::attempt::Answer;
+use crate::fencing::brake::Brake;
 use crate::fencing::executor::Executor;
 use crate::fencing::harness::Harness;
 use crate::groups::desk::Desk;
@@ -41,7 +44,6 @@ use crate::takeover;
 use crate::time::{Duration, Instant};
 use crate::wire::datagram::MESSAGE_MAX;
 use crate::wire::message::{LocalNode, Message};
-use crate::wire::node::Target;
 use heapless::Vec;
 
 /// What an appliance knows when it boots.
@@ -56,19 +58,6 @@ pub struct Boot {
     /// `config::config_hash` of the configuration's bytes.
     pub config_hash: u64,
 }
-
-/// An operator's fence that is not committed yet.
-#[derive(Clone, Copy, Debug)]
-struct Request {
-    target: Target,
-    incarnation: Incarnation,
-    road: Road,
-    until: Instant,
-    resend_at: Instant,
-}
-
-/// Operators' fences under way at a time.
-const REQUESTS_MAX: usize = 8;
 
 /// One appliance.
 #[derive(Debug)]
@@ -105,7 +94,10 @@ pub struct Engine {
     outbox: Outbox,
     messaging: Messaging,
     courier: Courier,
-    requests: Vec<Request, REQUESTS_MAX>,
+    requests: Vec<operate::Request, { operate::REQUESTS_MAX }>,
+    /// Since when what the view says has been so.
+    ages: Ages,
+    brake: Brake,
     counters: [u64; COUNTERS],
     platform: Platform,
     /// When it was admitted under this incarnation.
@@ -139,6 +131,8 @@ pub struct Engine {
     guard_reader: crate::wire::frame::Reader,
     node_timer: Instant,
     harness_timer: Instant,
+    /// When it was elected last.
+    lead_since: Instant,
     /// The moment of silence of a local node that the leader was told of at once.
     silence_told: Instant,
     /// The stamp that a quorum echoed, and for which period it was found.
@@ -187,6 +181,8 @@ impl Engine {
             messaging: Messaging::EMPTY,
             courier: Courier::IDLE,
             requests: Vec::new(),
+            ages: Ages::EMPTY,
+            brake: Brake::EMPTY,
             counters: [0; COUNTERS],
             platform: Platform::ZERO,
             admitted_at: None,
@@ -207,6 +203,7 @@ impl Engine {
             guard_reader: crate::wire::frame::Reader::new(),
             node_timer: Instant::ZERO,
             harness_timer: Instant::ZERO,
+            lead_since: Instant::ZERO,
             silence_told: Instant::ZERO,
             quorum_echo: Instant::ZERO,
             lease_timer: Instant::ZERO,
@@ -267,7 +264,10 @@ impl Engine {
             Input::Datagram { bytes, .. } => self.on_datagram(now, bytes),
             Input::Opened { connection, cid } => self.on_opened(connection, cid),
             Input::Session { road, bytes } => self.on_session(now, road, bytes),
-            Input::Closed { connection } => self.sessions.closed(connection),
+            Input::Closed { connection } => {
+                self.sessions.closed(connection);
+                self.forget_requests(Road::Vsock(connection));
+            }
             Input::Guard { bytes } => self.on_guard(now, bytes),
             Input::Monitor { slot, event } => {
                 if self.local.take_monitor(slot, event) {
@@ -343,10 +343,11 @@ impl Engine {
                 }
             }
             Message::Condemned { version } => self.on_condemned(version),
-            Message::Request { target, incarnation } => self.on_request(now, target, incarnation),
             Message::GroupReport(ref report) => self.on_group_report(from, incarnation, report),
             Message::Stream(stream) => self.on_stream(now, from, incarnation, stream, piece),
             Message::TakeoverReport(ref report) => self.on_takeover_report(from, incarnation, report),
+            Message::Operate { request, ref operation } => self.on_request(now, from, request, operation),
+            Message::Operated { request, answer } => self.on_operated(now, request, answer),
         }
     }
 
@@ -367,6 +368,7 @@ impl Engine {
         self.watch.forgive(now);
         self.reports.forgive(now);
         self.takeovers.forgive(now);
+        self.brake.restart();
         let span = Duration::from_millis(u64::from(crate::limits::DISTRUST_MS));
         let again = self.stalled_at.is_some_and(|before| now.since(before) < span);
         self.stalled_at = Some(now);

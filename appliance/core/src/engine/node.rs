@@ -1,7 +1,6 @@
 //! The nodes' part: their sessions, the guard that starts and ends them, what they are told, and operators' fences.
 
-use super::{Engine, REQUESTS_MAX, Request};
-use crate::decide;
+use super::Engine;
 use crate::fencing::Verdict;
 use crate::fencing::executor::Reply;
 use crate::id::{HostId, Incarnation, NodeId};
@@ -13,13 +12,10 @@ use crate::rule::Rule;
 use crate::sessions::Received;
 use crate::status::{Counter, HistoryEntry, HostState};
 use crate::throttle::Demand;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::guard;
 use crate::wire::message::{Message, Order};
 use crate::wire::node::{Mail, Message as Word, NodeEvent, NodeState, Refusal, Target};
-
-/// How long an operator's fence may wait for its commit.
-const REQUEST_SPAN: Duration = Duration::from_millis(5000);
 
 impl Engine {
     /// What is due towards nodes and guard, whatever came in.
@@ -185,6 +181,7 @@ impl Engine {
             }
             Word::Mail(Mail::Address { node }) => return self.on_address(now, road, node),
             Word::Fence { target } if matches!(road, Road::Vsock(_)) => return self.on_fence(now, road, target),
+            Word::Operate(operation) => return self.on_operate(now, road, operation),
             Word::Fence { .. } => return self.refuse(now, road, Refusal::BadRequest),
             _ => {}
         }
@@ -324,65 +321,6 @@ impl Engine {
                 log::info!("{host} is a member again, as another appliance");
             }
         }
-    }
-
-    fn on_fence(&mut self, now: Instant, road: Road, target: Target) {
-        let incarnation = match target {
-            Target::Node(node) if self.view().node(node).state == NodeState::Up => self.view().node(node).incarnation,
-            Target::Host(host)
-                if self.view().host(host).state == HostState::Member && decide::can_fence(self.config(), host) =>
-            {
-                self.view().host(host).incarnation
-            }
-            _ => return self.say_error(now, road, Refusal::BadRequest),
-        };
-        if self.requests.len() >= REQUESTS_MAX {
-            return self.outbox.say(road, Word::Busy);
-        }
-        let request = Request { target, incarnation, road, until: now + REQUEST_SPAN, resend_at: now };
-        let _room = self.requests.push(request);
-        self.repeat_requests(now);
-    }
-
-    /// Operators' fences go to the leader until they are committed; accepted means committed (SAFETY I3).
-    fn repeat_requests(&mut self, now: Instant) {
-        let leader = if self.proposer.leads() { self.me } else { self.follower.leader.host };
-        let mut next = Instant::FAR;
-        for request in &mut self.requests {
-            if now >= request.resend_at && leader.is_some() {
-                request.resend_at = now + Self::span(RESEND_MS);
-                let (target, incarnation) = (request.target, request.incarnation);
-                self.outbox.send(leader, Message::Request { target, incarnation });
-            }
-            next = next.min(request.resend_at.max(now + Self::span(1)));
-        }
-        while let Some(at) = self.requests.iter().position(|request| now >= request.until) {
-            let request = self.requests.swap_remove(at);
-            self.outbox.say(request.road, Word::Busy);
-        }
-        self.due(next);
-    }
-
-    pub(super) fn answer_requests(&mut self) {
-        let view = &self.acceptor.committed;
-        let outbox = &mut self.outbox;
-        let version = view.version;
-        self.requests.retain(|request| {
-            let over = match request.target {
-                Target::Node(node) => {
-                    let row = view.node(node);
-                    row.state != NodeState::Up || row.incarnation != request.incarnation
-                }
-                Target::Host(host) => {
-                    let row = view.host(host);
-                    row.state != HostState::Member || row.incarnation != request.incarnation
-                }
-            };
-            if over {
-                outbox.say(request.road, Word::FenceReply { target: request.target, version });
-            }
-            !over
-        });
     }
 
     /// An order came. Refused below our promise, without a living membership lease, and about our own host (SAFETY F1,

@@ -80,6 +80,14 @@ pub fn local(name: &str) -> Option<u16> {
     }
 }
 
+/// A device's number in the history, where zero is none.
+pub const fn shown(device: u16) -> u16 {
+    match device {
+        LOCAL_MONITOR | LOCAL_GUARD => device,
+        index => index + 1,
+    }
+}
+
 /// How long one attempt at a configured device may take.
 pub fn span(device: &Device) -> Duration {
     Duration::from_millis(u64::from(device.timeout_ms) + u64::from(device.delay_ms))

@@ -7,7 +7,8 @@
 //! all, or one for each level where they race, and then the first proof ends the others (F3).
 
 use super::attempt::{Answer, TAG_BITS, tag, whose};
-use super::choose::{Choice, Named, choose, is_wide, longest_attempt};
+use super::choose::{Choice, Named, choose, is_wide, longest_attempt, shown};
+use super::hold::is_spared;
 use super::lane::{Lane, Out, class_of, end, level_is_done, repeat};
 use super::{Action, Class, Verdict};
 use crate::config::{Config, Levels, Proof};
@@ -143,7 +144,13 @@ impl Harness {
         let progress = self.progress(target);
         let class = Class::from_wire(progress.proof)?;
         let took_us = u32::try_from(now.since(progress.decided_at).as_micros()).unwrap_or(u32::MAX);
-        let evidence = Evidence { class, executor: progress.prover, attempts: progress.attempts, took_us };
+        let evidence = Evidence {
+            executor: progress.prover,
+            device: progress.device,
+            attempts: progress.attempts,
+            took_us,
+            ..Evidence::by_itself(class)
+        };
         (progress.incarnation == incarnation && incarnation != 0).then_some(evidence)
     }
 
@@ -201,6 +208,9 @@ impl Harness {
             let local = scene.view.host(row.host).state == HostState::Member;
             let Some(entry) = scene.config.node(node).filter(|_| local) else { continue };
             let target = Target::Node(node);
+            if is_spared(scene.config, scene.view, target) {
+                continue;
+            }
             let (levels, race) = (&entry.levels, entry.race);
             let job = Job { target, incarnation: row.incarnation, run: row.run, host: row.host, levels, race };
             next = next.min(self.drive(scene, &job, outbox));
@@ -210,6 +220,7 @@ impl Harness {
             let (target, levels, race) = (Target::Host(host), &entry.levels, entry.race);
             let job = Job { target, incarnation: row.incarnation, run: Run::NONE, host, levels, race };
             match row.state {
+                HostState::Condemned if is_spared(scene.config, scene.view, target) => {}
                 HostState::Condemned => next = next.min(self.drive(scene, &job, outbox)),
                 HostState::Down if row.class == Class::PowerOff as u8 && !row.turned_on => {
                     next = next.min(self.turn_on(scene, &job, outbox));
@@ -412,7 +423,7 @@ impl Harness {
         }
         progress.proof = class_of(config, level, answer.verdict) as u8;
         progress.prover = answer.from;
-        progress.device = out.device;
+        progress.device = shown(out.device);
         true
     }
 }

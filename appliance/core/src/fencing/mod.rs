@@ -4,11 +4,16 @@
 //! levels) and `choose` (by whom); `executor` is the side of whoever drives it; the methods, outside the core, know how.
 //! Rules: SAFETY E, F.
 
+pub(crate) mod ages;
 pub(crate) mod attempt;
+pub(crate) mod brake;
 mod choose;
 pub(crate) mod executor;
 pub(crate) mod harness;
+pub(crate) mod hold;
 mod lane;
+pub(crate) mod lease;
+pub(crate) mod operate;
 
 /// What kind of positive evidence says that the target can no longer write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

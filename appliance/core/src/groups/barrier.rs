@@ -6,7 +6,7 @@
 
 use super::{Life, life};
 use crate::decide::Facts;
-use crate::id::NodeId;
+use crate::id::{NodeId, Volume};
 use crate::rule::Rule;
 use crate::state::State;
 use crate::state::groups::{GroupNumber, GroupRow, Membership, Phase, Standing};
@@ -59,7 +59,7 @@ fn admit(facts: &Facts<'_>, next: &mut State, report: &GroupReport) -> bool {
     let (node, incarnation) = (report.node, report.incarnation);
     let Some(cluster) = facts.config.cluster_of(node, report.cluster) else { return false };
     let lives = next.node(node).state == NodeState::Up && next.node(node).incarnation == incarnation;
-    if !lives || !may_join(facts, next, node) || !next.groups.has_room() {
+    if !lives || !may_join(next, node, report.volume) || !next.groups.has_room() {
         return false;
     }
     let group = match next.groups.of(report.volume) {
@@ -90,9 +90,13 @@ fn is_clear(facts: &Facts<'_>, next: &mut State, group: GroupNumber, node: NodeI
     !stands && (!runs || next.groups.fate(group, node).is_none())
 }
 
-/// Whether a node may join anything now (SAFETY H2).
-const fn may_join(_facts: &Facts<'_>, _next: &State, _node: NodeId) -> bool {
-    true
+/// Whether a node may join this volume now: not while it is in quarantine, unless nobody else has it open or is about to
+/// (SAFETY H2).
+fn may_join(next: &State, node: NodeId, volume: Volume) -> bool {
+    let stands = |row: &&Membership| row.node != node && !row.standing.is_over();
+    let others =
+        || next.groups.of(volume).is_some_and(|group| next.groups.members(group).iter().any(|row| stands(&row)));
+    !next.holds.is_held_off(node) || !others()
 }
 
 /// Lets a member go: with the open barrier, or through one of its own. Whoever owns a recovery here stays until it is done.

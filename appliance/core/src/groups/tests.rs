@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::config::parse::tests::{SAMPLE, read};
 use crate::decide::Facts;
 use crate::fencing::Class;
+use crate::fencing::ages::Ages;
 use crate::fencing::harness::Harness;
 use crate::heartbeat::Watch;
 use crate::id::{HostId, Incarnation, Label, NodeId, Run, Volume};
@@ -106,6 +107,9 @@ impl World {
             harness: &self.harness,
             groups: &self.reports,
             takeovers: &self.takeovers,
+            ages: &Ages::EMPTY,
+            since: Instant::ZERO,
+            released: false,
             rules: Rules::ALL,
         };
         if barrier::decide(&facts, &mut next, false) {
@@ -247,6 +251,21 @@ fn g2_fates_add_up_until_all_have_recovered() {
     world.stopped(&[2]);
     assert!(world.look());
     assert_eq!(world.rows(), [(1, Dead, 11), (2, Member, 12), (3, Recovered, 13)]);
+}
+
+#[test]
+fn h2_a_node_in_quarantine_waits_unless_it_is_the_last_candidate() {
+    let held = crate::state::Flap { deaths: 2, held: true };
+    let mut world = World::of(&[1, 2]);
+    world.view.holds.set_flap(NodeId::new(3), held);
+    world.joins(3);
+    assert!(!world.look(), "others have the volume open");
+    world.view.holds.set_flap(NodeId::new(3), crate::state::Flap { held: false, ..held });
+    assert!(world.look() && world.phase() == Phase::Stopping);
+    let mut alone = World::new();
+    alone.view.holds.set_flap(NodeId::new(3), held);
+    alone.joins(3);
+    assert!(alone.look(), "nobody else is there");
 }
 
 #[test]

@@ -14,6 +14,7 @@
 pub mod digest;
 pub mod groups;
 mod history;
+mod holds;
 mod host;
 mod node;
 mod record;
@@ -21,13 +22,17 @@ pub mod row;
 pub mod takeovers;
 
 use crate::id::{BootId, Cluster, HostId, Incarnation, NodeId, Run};
-use crate::limits::{GROUPS_MAX, HISTORY_MAX, HOSTS_MAX, ID_SLOTS, MEMBERSHIPS_MAX, NODES_MAX, TAKEOVERS_MAX};
+use crate::limits::{
+    GROUPS_MAX, HISTORY_MAX, HOLDS_MAX, HOSTS_MAX, ID_SLOTS, MEMBERSHIPS_MAX, NODES_MAX, TAKEOVERS_MAX,
+};
 use crate::status::{HistoryEntry, HostState, Reason};
+use crate::who::Who;
 use crate::wire::node::{NodeState, Target};
 use crate::wire::{Error, Fields, Result, put};
 pub use digest::digest;
 use groups::Groups;
 use history::History;
+pub use holds::{Flap, Hold, HoldKind, Holds};
 pub use host::HostRow;
 pub use node::NodeRow;
 pub use record::{Evidence, Record};
@@ -43,7 +48,9 @@ pub const STATE_BYTES_MAX: usize = HEAD_BYTES
     + HISTORY_MAX * Kind::History.bytes()
     + GROUPS_MAX * Kind::Group.bytes()
     + MEMBERSHIPS_MAX * Kind::Membership.bytes()
-    + TAKEOVERS_MAX * Kind::Takeover.bytes();
+    + TAKEOVERS_MAX * Kind::Takeover.bytes()
+    + HOLDS_MAX * Kind::Hold.bytes()
+    + NODES_MAX * Kind::Flap.bytes();
 const FORMAT: u8 = 3;
 
 /// One version of everything.
@@ -60,6 +67,8 @@ pub struct State {
     pub groups: Groups,
     /// Takeovers.
     pub takeovers: Takeovers,
+    /// What holds nodes and hosts, or the harness, back.
+    pub holds: Holds,
 }
 
 impl State {
@@ -72,6 +81,7 @@ impl State {
         history: History::EMPTY,
         groups: Groups::EMPTY,
         takeovers: Takeovers::EMPTY,
+        holds: Holds::EMPTY,
     };
 
     /// Begins a cluster incarnation: the next view is its first. The rows stay.
@@ -184,12 +194,16 @@ impl State {
             }
         };
         let open = record.reason != Reason::None;
+        let asked = self.holds.get(HoldKind::Asked, target).map_or(Who::NONE, |hold| hold.who);
+        self.holds.remove(HoldKind::Asked, target);
         let entry = HistoryEntry {
             node,
             host,
             reason: if open { record.reason } else { reason },
             class,
             executor: evidence.executor,
+            device: evidence.device,
+            who: if evidence.who.is_some() { evidence.who } else { asked },
             attempts: evidence.attempts,
             incarnation,
             decided_version: if open { record.decided } else { version },
@@ -212,6 +226,7 @@ impl State {
         self.history.encode(&mut sink);
         self.groups.encode(&mut sink);
         self.takeovers.encode(&mut sink);
+        self.holds.encode(&mut sink);
         sink.written()
     }
 
@@ -248,6 +263,7 @@ impl State {
         self.history.clone_from(&History::EMPTY);
         self.groups.clear();
         self.takeovers.clear();
+        self.holds.clone_from(&Holds::EMPTY);
     }
 
     fn decode_head(&mut self, head: &[u8]) -> Result<()> {
@@ -266,6 +282,8 @@ impl State {
             Kind::Group => self.groups.decode_group(row)?,
             Kind::Membership => self.groups.decode_member(row)?,
             Kind::Takeover => self.takeovers.decode(row)?,
+            Kind::Hold => self.holds.decode_hold(row)?,
+            Kind::Flap => self.holds.decode_flap(numbered(row.key)?, row),
         }
         Ok(())
     }
@@ -297,11 +315,28 @@ mod tests {
             let version = state.version;
             state.condemn(Target::Node(node), Reason::Silent, version);
             if number % 2 == 0 {
-                let evidence = Evidence { class: Class::VmStopped, executor: host, attempts: 1, took_us: 9 };
+                let evidence =
+                    Evidence { executor: host, attempts: 1, took_us: 9, ..Evidence::by_itself(Class::VmStopped) };
                 state.confirm(Target::Node(node), Reason::Silent, &evidence, version + 1);
             }
         }
         fill_groups(&mut state);
+        for number in 1..=255 {
+            state.holds.set_flap(NodeId::new(number), Flap { deaths: 1, held: true });
+            let full = state.holds.iter().len() == HOLDS_MAX;
+            let hold = Hold {
+                kind: HoldKind::Pause,
+                target: Target::Node(NodeId::new(number)),
+                incarnation: 1,
+                run: Run { boot: 2, counter: 3 },
+                duration_ms: 4,
+                request: 5,
+                granted: 6,
+                over: true,
+                who: Who::new("ann").unwrap_or_default(),
+            };
+            assert_ne!(state.holds.set(hold), full);
+        }
         let mut bytes = Box::new([0xa5; STATE_BYTES_MAX]);
         let length = state.encode(&mut bytes);
         assert_eq!(length, STATE_BYTES_MAX);

@@ -5,6 +5,7 @@
 use crate::fencing::Class;
 use crate::id::HostId;
 use crate::status::Reason;
+use crate::who::Who;
 
 /// An open fencing record: it exists exactly while its target is condemned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,10 @@ pub struct Evidence {
     pub class: Class,
     /// Who obtained it; none if it came by itself.
     pub executor: HostId,
+    /// With which device, as in `HistoryEntry`; zero: none.
+    pub device: u16,
+    /// Whose word it is, or who asked for the fence.
+    pub who: Who,
     /// How many attempts it took.
     pub attempts: u8,
     /// How long, from the decision, microseconds.
@@ -37,6 +42,6 @@ impl Evidence {
     /// Evidence that came by itself.
     #[must_use]
     pub const fn by_itself(class: Class) -> Self {
-        Self { class, executor: HostId::NONE, attempts: 0, took_us: 0 }
+        Self { class, executor: HostId::NONE, device: 0, who: Who::NONE, attempts: 0, took_us: 0 }
     }
 }

@@ -28,6 +28,10 @@ pub enum Kind {
     Membership = 5,
     /// A takeover: service, and for a recovery the dead node.
     Takeover = 6,
+    /// What is held; its kind and target are the key.
+    Hold = 16,
+    /// How a node keeps dying; its number is the key.
+    Flap = 17,
 }
 
 /// The key of a row among those of its kind.
@@ -44,6 +48,8 @@ impl Kind {
             4 => Self::Group,
             5 => Self::Membership,
             6 => Self::Takeover,
+            16 => Self::Hold,
+            17 => Self::Flap,
             _ => return None,
         })
     }
@@ -59,6 +65,8 @@ impl Kind {
                 Self::Group => super::groups::GROUP_BYTES,
                 Self::Membership => super::groups::MEMBER_BYTES,
                 Self::Takeover => super::takeovers::BODY_BYTES,
+                Self::Hold => super::holds::HOLD_BODY_BYTES,
+                Self::Flap => super::holds::FLAP_BODY_BYTES,
             }
     }
 }

@@ -69,6 +69,9 @@ impl World {
             harness: &self.harness,
             groups: &self.groups,
             takeovers: &self.reports,
+            ages: &crate::fencing::ages::Ages::EMPTY,
+            since: Instant::ZERO,
+            released: false,
             rules: Rules::ALL,
         };
         if assign::decide(&facts, &mut next, false) {

@@ -267,6 +267,9 @@ pub const fn refusal_word(refusal: Refusal) -> &'static str {
         Refusal::BadRequest => "bad-request",
         Refusal::NotYet => "not-yet",
         Refusal::ClusterOver => "cluster-over",
+        Refusal::InGroup => "in-group",
+        Refusal::NotCondemned => "not-condemned",
+        Refusal::TooLong => "too-long",
     }
 }
 

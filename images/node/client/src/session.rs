@@ -275,8 +275,7 @@ impl Client {
                 self.requests -= 1;
                 self.refusal_told = None;
             }
-            Refusal::BadRequest => {}
-            Refusal::NoSession | Refusal::NotAdmitted | Refusal::NotYet => {}
+            _ => {}
         }
     }
 

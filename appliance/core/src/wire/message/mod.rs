@@ -7,18 +7,20 @@ mod delta;
 mod fields;
 mod group;
 mod heartbeat;
+mod operate;
 mod stream;
 
 use super::{Error, Fields, Result};
 use crate::fencing::{Action, Class, Verdict};
-use crate::id::{Ballot, Incarnation, Run};
+use crate::id::{Ballot, Run};
 use crate::io::Traffic;
 use crate::wire::datagram::MESSAGE_MAX;
-use crate::wire::node::Target;
+use crate::wire::node::{Operation, Target};
 pub use delta::Proposal;
 use fields::{Reader, Writer};
 pub use group::{GroupReport, TakeoverReport, Wish};
 pub use heartbeat::{Health, Heartbeat, LocalNode};
+pub use operate::Answer as Operated;
 pub use stream::{Ends, Stream};
 
 /// Bytes of state in one piece.
@@ -195,12 +197,19 @@ pub enum Message {
         /// The committed version that says so.
         version: u64,
     },
-    /// Member to leader: an operator wants this fenced.
-    Request {
-        /// Whom.
-        target: Target,
-        /// Which incarnation of it the member had in view.
-        incarnation: Incarnation,
+    /// Member to leader: an operator wants this.
+    Operate {
+        /// Names the request, for ever.
+        request: u64,
+        /// What, of whom.
+        operation: Operation,
+    },
+    /// Leader to member: what became of a request.
+    Operated {
+        /// Which.
+        request: u64,
+        /// What.
+        answer: Operated,
     },
     /// Member to leader: what a node said about a volume.
     GroupReport(GroupReport),
@@ -226,7 +235,8 @@ mod kind {
     pub const ORDER: u8 = 13;
     pub const ORDER_ANSWER: u8 = 14;
     pub const CONDEMNED: u8 = 15;
-    pub const REQUEST: u8 = 16;
+    pub const OPERATE: u8 = 30;
+    pub const OPERATED: u8 = 31;
     pub const DELTA: u8 = 28;
     pub const NEED_WHOLE: u8 = 29;
     pub const GROUP_REPORT: u8 = 17;
@@ -248,9 +258,10 @@ impl Message {
             | Self::Fetch { .. }
             | Self::Order(_)
             | Self::OrderAnswer { .. }
-            | Self::Request { .. }
             | Self::GroupReport(_)
-            | Self::TakeoverReport(_) => Traffic::State,
+            | Self::TakeoverReport(_)
+            | Self::Operate { .. }
+            | Self::Operated { .. } => Traffic::State,
             Self::Stream(_) => Traffic::Messages,
             _ => Traffic::Membership,
         }
@@ -298,9 +309,10 @@ impl Message {
                 w.u8(kind::ORDER_ANSWER).ballot(ballot).u32(attempt).u8(code).u8(class).flag(tried)
             }
             Self::Condemned { version } => w.u8(kind::CONDEMNED).u64(version),
-            Self::Request { target, incarnation } => w.u8(kind::REQUEST).target(target).u64(incarnation),
             Self::GroupReport(ref report) => group::emit_group(kind::GROUP_REPORT, report, &mut w),
             Self::TakeoverReport(ref report) => group::emit_takeover(kind::TAKEOVER_REPORT, report, &mut w),
+            Self::Operate { request, ref operation } => operate::emit(request, operation, w.u8(kind::OPERATE)),
+            Self::Operated { request, answer } => operate::emit_answer(request, answer, w.u8(kind::OPERATED)),
         };
         w.at
     }
@@ -351,9 +363,16 @@ impl Message {
                 tried: r.flag()?,
             },
             kind::CONDEMNED => Self::Condemned { version: r.u64() },
-            kind::REQUEST => Self::Request { target: r.target()?, incarnation: r.u64() },
             kind::GROUP_REPORT => Self::GroupReport(group::parse_group(&mut r)?),
             kind::TAKEOVER_REPORT => Self::TakeoverReport(group::parse_takeover(&mut r)?),
+            kind::OPERATE => {
+                let (request, operation) = operate::parse(&mut r)?;
+                Self::Operate { request, operation }
+            }
+            kind::OPERATED => {
+                let (request, answer) = operate::parse_answer(&mut r)?;
+                Self::Operated { request, answer }
+            }
             _ => return Err(Error),
         };
         if r.at == bytes.len() { Ok((message, &[])) } else { Err(Error) }
@@ -450,7 +469,6 @@ mod tests {
             Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Confirmed(Class::PowerOff), tried: true },
             Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Unknown, tried: false },
             Message::Condemned { version: 3 },
-            Message::Request { target: Target::Host(HostId::new(2)), incarnation: 9 },
             Message::GroupReport(GroupReport {
                 number: 1,
                 wish: Wish::Leave,
@@ -468,6 +486,20 @@ mod tests {
                 token: 4,
                 taken: true,
             }),
+            Message::Operate {
+                request: 1,
+                operation: Operation {
+                    wish: crate::wire::node::Wish::Pause,
+                    target: Target::Host(HostId::new(2)),
+                    force: true,
+                    duration_ms: 3,
+                    incarnation: 9,
+                    who: crate::who::Who::new("ann").unwrap_or_default(),
+                },
+            },
+            Message::Operated { request: 1, answer: Operated::Done(1 << 40) },
+            Message::Operated { request: 1, answer: Operated::Refused(crate::wire::node::Refusal::TooLong) },
+            Message::Operated { request: 1, answer: Operated::Busy },
         ]
     }
 

@@ -19,6 +19,7 @@
 mod field;
 mod group;
 mod mail;
+mod operate;
 mod operator;
 mod refusal;
 mod takeover;
@@ -26,6 +27,7 @@ mod view;
 
 pub use group::{Fate, Group, START_ENTRIES, StartNode};
 pub use mail::{Address, Mail};
+pub use operate::{Operation, Wish};
 pub use operator::{Section, Target};
 pub use refusal::{Gasp, Refusal};
 pub use takeover::{Given, Takeover, What};
@@ -58,6 +60,8 @@ mod kind {
     pub const GONE: u8 = 30;
     pub const ADDRESS: u8 = 31;
     pub const ADDRESS_REPLY: u8 = 32;
+    pub const OPERATE: u8 = 35;
+    pub const OPERATE_REPLY: u8 = 36;
 }
 
 /// One message of the node protocol. Payloads (VIEW, STATUS_PART) stay in the frame.
@@ -160,6 +164,15 @@ pub enum Message {
         /// The committed version.
         version: u64,
     },
+    /// Operator -> appliance: this is wanted.
+    Operate(Operation),
+    /// Appliance -> operator: it is committed.
+    OperateReply {
+        /// About whom.
+        target: Target,
+        /// The committed version.
+        version: u64,
+    },
     /// From node to node, and where a node is.
     Mail(Mail),
     /// About a group.
@@ -223,6 +236,10 @@ impl Message {
             },
             kind::FENCE => Self::Fence { target: Target::read(&body)? },
             kind::FENCE_REPLY => Self::FenceReply { target: Target::read(&body)?, version: body.u64(field::VERSION) },
+            kind::OPERATE => Self::Operate(Operation::read(&body)?),
+            kind::OPERATE_REPLY => {
+                Self::OperateReply { target: Target::read(&body)?, version: body.u64(field::VERSION) }
+            }
             other => {
                 let group = Group::parse(other, &body).map(|group| group.map(Self::Group));
                 let takeover = || Takeover::parse(other, &body).map(|takeover| takeover.map(Self::Takeover));
@@ -294,6 +311,11 @@ impl Message {
                 put(body, field::VERSION, version.to_le_bytes());
                 target.write(body, kind::FENCE_REPLY)
             }
+            Self::Operate(ref operation) => operation.write(body, kind::OPERATE),
+            Self::OperateReply { target, version } => {
+                put(body, field::VERSION, version.to_le_bytes());
+                target.write(body, kind::OPERATE_REPLY)
+            }
             Self::Mail(mail) => mail.emit_body(body),
             Self::Group(ref group) => group.emit_body(body),
             Self::Takeover(ref takeover) => takeover.emit_body(body),
@@ -338,6 +360,15 @@ mod tests {
             Message::StatusPart { section: Section::Nodes, first: 1, count: 2, total: 3 },
             Message::Fence { target: Target::Host(HostId::new(3)) },
             Message::FenceReply { target: Target::Node(node), version: 12 },
+            Message::Operate(Operation {
+                wish: Wish::Maintain,
+                target: Target::Host(HostId::new(3)),
+                force: true,
+                duration_ms: u32::MAX,
+                incarnation: 7,
+                who: crate::who::Who::new("ann").unwrap_or_default(),
+            }),
+            Message::OperateReply { target: Target::Node(node), version: 13 },
         ] {
             assert_eq!(Message::parse(&message.frame(1, 2, &[])), Ok(message));
         }

@@ -22,6 +22,12 @@ pub enum Refusal {
     NotYet = 6,
     /// The cluster incarnation that this node belonged to is over (SAFETY B5).
     ClusterOver = 7,
+    /// Recovery would wait for the target if it died now: only by force (SAFETY H3).
+    InGroup = 8,
+    /// The target is not condemned: only by force is it taken for off.
+    NotCondemned = 9,
+    /// Longer than may be asked for, or for no time at all.
+    TooLong = 10,
 }
 
 /// Why a node says its last word.
@@ -45,11 +51,23 @@ impl Gasp {
 
 impl Refusal {
     /// The refusal with this number on the wire.
-    pub(super) fn from_wire(number: u8) -> Result<Self> {
-        use Refusal::{BadRequest, ClusterOver, Condemned, NoSession, NotAdmitted, NotYet, WrongNode};
-        [WrongNode, Condemned, NoSession, NotAdmitted, BadRequest, NotYet, ClusterOver]
-            .into_iter()
-            .find(|r| *r as u8 == number)
-            .ok_or(Error)
+    pub(crate) fn from_wire(number: u8) -> Result<Self> {
+        use Refusal::{
+            BadRequest, ClusterOver, Condemned, InGroup, NoSession, NotAdmitted, NotCondemned, NotYet, TooLong,
+            WrongNode,
+        };
+        let all = [
+            WrongNode,
+            Condemned,
+            NoSession,
+            NotAdmitted,
+            BadRequest,
+            NotYet,
+            ClusterOver,
+            InGroup,
+            NotCondemned,
+            TooLong,
+        ];
+        all.into_iter().find(|r| *r as u8 == number).ok_or(Error)
     }
 }
