@@ -64,12 +64,15 @@ impl Engine {
         (end.session != 0 && end.session == session.id && end.road == road).then_some(endpoint)
     }
 
-    /// A SEND too many: none after it may be taken for the first one of a stream.
-    pub(super) fn refuse_send(&mut self, road: Road, session: u32, to: NodeId, epoch: u32, number: u64) {
-        if let Some(endpoint) = self.end_on(road).filter(|_| session == self.sessions.get(road).id) {
-            self.messaging.senders.refuse(endpoint, to, epoch, number);
+    /// A SEND too many.
+    pub(super) fn refuse_send(&mut self, now: Instant, road: Road, session: u32, send: (NodeId, u32, u64)) {
+        let Some(endpoint) = self.end_on(road).filter(|_| session == self.sessions.get(road).id) else {
+            return self.say_error(now, road, Refusal::NoSession);
+        };
+        let (to, epoch, number) = send;
+        if let Some(mail) = self.messaging.senders.refuse(endpoint, to, epoch, number) {
+            self.messaging.say(endpoint, mail, &mut self.outbox);
         }
-        self.outbox.say(road, Word::Mail(Mail::Busy { to, number }));
     }
 
     /// A node speaks about messages, in its session.
@@ -90,7 +93,7 @@ impl Engine {
     }
 
     fn on_send(&mut self, now: Instant, endpoint: usize, send: (NodeId, u32, u64), bytes: &[u8]) {
-        let (to, _, number) = send;
+        let to = send.0;
         let end = self.messaging.endpoints()[endpoint];
         let config = self.config();
         if to == end.node || config.node(to).is_none() || !config.share_cluster(end.node, to) {
@@ -99,7 +102,7 @@ impl Engine {
         let own = self.view().node(end.node);
         if own.state != NodeState::Up || own.incarnation != end.incarnation {
             // Not a member yet.
-            return self.refuse_send(end.road, end.session, to, send.1, number);
+            return self.refuse_send(now, end.road, end.session, send);
         }
         let route = self.route(to);
         match self.messaging.senders.send(now, endpoint, send, bytes, route) {

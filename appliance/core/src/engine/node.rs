@@ -151,7 +151,7 @@ impl Engine {
     }
 
     /// This was too much: nothing of it is accepted.
-    fn turn_away(&mut self, road: Road, demand: Demand, received: &Received) {
+    fn turn_away(&mut self, now: Instant, road: Road, demand: Demand, received: &Received) {
         let counter = match demand {
             Demand::Session => return self.count(Counter::HellosThrottled),
             Demand::Query => Counter::QueriesThrottled,
@@ -161,7 +161,7 @@ impl Engine {
         };
         self.count(counter);
         if let Some(Word::Mail(Mail::Send { to, epoch, number })) = received.message {
-            return self.refuse_send(road, received.session, to, epoch, number);
+            return self.refuse_send(now, road, received.session, (to, epoch, number));
         }
         self.outbox.say(road, Word::Busy);
     }
@@ -171,7 +171,7 @@ impl Engine {
         if let Some(demand) = Demand::of(&message)
             && !self.sessions.admits(now, road, demand)
         {
-            return self.turn_away(road, demand, &received);
+            return self.turn_away(now, road, demand, &received);
         }
         match message {
             Word::Hello { node, incarnation, nonce } => return self.on_hello(now, road, node, incarnation, nonce),

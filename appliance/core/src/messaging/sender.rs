@@ -195,7 +195,7 @@ impl Senders {
             return Err(Refused::Answer(self.end(endpoint, to)));
         }
         if pair.stream == 0 && !self.begin(now, endpoint, to, number, route) {
-            self.refuse(endpoint, to, epoch, number);
+            self.await_number(endpoint, to, number);
             return busy;
         }
         let place = usize::from(self.pairs[endpoint][to.index()].stream - 1);
@@ -241,10 +241,22 @@ impl Senders {
         }
     }
 
-    /// A SEND was refused by BUSY before it was looked at, or for lack of a stream: none after it may begin a stream.
-    pub fn refuse(&mut self, endpoint: usize, to: NodeId, epoch: u32, number: u64) {
+    /// There is too much of this SEND, whatever it says: what to answer, if anything. One that was taken before is not
+    /// refused, only passed over; after one that is refused none may begin a stream.
+    pub fn refuse(&mut self, endpoint: usize, to: NodeId, epoch: u32, number: u64) -> Option<Mail> {
+        match self.is_next(endpoint, to, epoch, number) {
+            Ok(()) => {
+                self.await_number(endpoint, to, number);
+                Some(Mail::Busy { to, number })
+            }
+            Err(Refused::Answer(mail)) => Some(mail),
+            Err(Refused::Again | Refused::Bad) => None,
+        }
+    }
+
+    fn await_number(&mut self, endpoint: usize, to: NodeId, number: u64) {
         let pair = &mut self.pairs[endpoint][to.index()];
-        if pair.stream == 0 && pair.expected == 0 && pair.epoch == epoch && number > pair.acked {
+        if pair.stream == 0 {
             pair.expected = number;
         }
     }
@@ -681,10 +693,11 @@ mod tests {
         assert_eq!(host.send(TO, 0, 0), Err(Refused::Bad));
         assert_eq!(host.send(TO, 0, u64::MAX), Err(Refused::Bad));
         assert_eq!(host.send(TO, 7, 1), Err(Refused::Answer(gone(0, 0))), "an epoch that never was");
-        host.senders.refuse(0, TO, 0, 5);
+        assert_eq!(host.senders.refuse(0, TO, 0, 5), Some(Mail::Busy { to: TO, number: 5 }));
         assert_eq!(host.send(TO, 0, 6), busy(TO, 6));
         assert_eq!(host.send(TO, 0, 4), Err(Refused::Bad), "it goes back");
         assert_eq!(host.send(TO, 0, 5), Ok(()));
+        assert_eq!(host.senders.refuse(0, TO, 0, 5), None, "it was taken: its number is not free");
         assert_eq!(host.acked(0, 9, 5), None);
         assert_eq!(host.acked(u64::MAX, 9, 5), None);
     }
