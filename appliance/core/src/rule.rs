@@ -35,6 +35,7 @@ pub enum Rule {
     G2,
     G3,
     I1,
+    I2,
 }
 
 /// Which rules hold. Whoever obeys one holds a copy from its start.

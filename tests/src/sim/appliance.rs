@@ -193,7 +193,7 @@ impl World {
                 let when = self.piped(host, 3 + 2 * usize::from(slot));
                 self.at(when, Event::ToNode { node, life, bytes });
             }
-            Out::Vsock { connection, bytes } => self.operator_hears(host, connection, &bytes),
+            Out::Vsock { connection, bytes } => self.vsock_hears(host, connection, &bytes),
             Out::Guard { bytes } => {
                 let h = &self.hosts[&host];
                 let boot = h.boot;

@@ -198,7 +198,8 @@ impl World {
         self.guest_says(node, &Message::LastGasp { reason: Gasp::Other });
     }
 
-    fn guest_says(&mut self, node: u8, message: &palisade_core::wire::node::Message) {
+    /// A guest's shim says something of its own accord.
+    pub fn guest_says(&mut self, node: u8, message: &palisade_core::wire::node::Message) {
         self.guests.get_mut(&node).expect("a configured node").says(message);
         self.after_guest(node);
     }

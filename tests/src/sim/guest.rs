@@ -5,6 +5,7 @@
 use super::Micros;
 use super::clock::Clock;
 use super::dlm::Dlm;
+use super::mail::Mailman;
 use palisade_core::id::NodeId;
 use palisade_core::limits::FRAME_MAX;
 use palisade_core::wire::frame::Reader;
@@ -70,6 +71,8 @@ pub struct Guest {
     pub(super) clock: Clock,
     /// What it knows of the other nodes: state and incarnation.
     pub known: BTreeMap<u8, (NodeState, u64)>,
+    /// Its half of the messages between nodes.
+    pub mail: Mailman,
     /// It said BYE: it has no volume any more, and nothing to say.
     pub left: bool,
     /// Its volumes.
@@ -104,6 +107,7 @@ impl Guest {
             reaped: true,
             clock: Clock::new(0, 0, 0),
             known: BTreeMap::new(),
+            mail: Mailman::default(),
             left: false,
             dlm: Dlm::default(),
             session: 0,
@@ -137,7 +141,8 @@ impl Guest {
     /// Its VM is started. `vm`: the number of it; the rest says by whom.
     pub(super) fn start(&mut self, now: Micros, vm: u32, run: u32, boot: u64, guard: u32, drift: i64) {
         let clock = Clock::new(now, 0, drift);
-        let fresh = Self::new(self.node, self.host);
+        let mut fresh = Self::new(self.node, self.host);
+        fresh.mail.habit = self.mail.habit;
         self.dlm.lose();
         let dlm = std::mem::take(&mut self.dlm);
         *self = Self { dlm, run, boot, mood: Mood::Well, vm, guard, reaped: false, clock, ..fresh };
@@ -152,6 +157,7 @@ impl Guest {
         self.hello_at = 0;
         self.mood = Mood::Well;
         self.known.clear();
+        self.mail.boot();
         self.reader = Reader::new();
     }
 
@@ -177,8 +183,12 @@ impl Guest {
     }
 
     fn say(&mut self, message: &Message) {
+        self.say_with(message, &[]);
+    }
+
+    fn say_with(&mut self, message: &Message, payload: &[u8]) {
         let mut buffer = [0; FRAME_MAX];
-        self.out.push(message.frame(self.session, 0, &[]).emit(&mut buffer).to_vec());
+        self.out.push(message.frame(self.session, 0, payload).emit(&mut buffer).to_vec());
     }
 
     /// Its shim says something of its own accord.
@@ -210,12 +220,17 @@ impl Guest {
             self.beat_at = own + BEAT;
             self.say(&Message::Beat { stamp: own });
         }
+        if self.session != 0 {
+            for (mail, payload) in self.mail.tick(own) {
+                self.say_with(&Message::Mail(mail), &payload);
+            }
+        }
         false
     }
 
     /// When it wants to be woken, true time; `None` while it stands.
     pub(super) fn due(&self) -> Option<Micros> {
-        let own = if self.session == 0 { self.hello_at } else { self.beat_at };
+        let own = if self.session == 0 { self.hello_at } else { self.beat_at.min(self.mail.due()) };
         let volumes = if self.session == 0 { u64::MAX } else { self.dlm.due() };
         let own = own.min(self.lease_end.unwrap_or(u64::MAX)).min(volumes);
         self.clock.when(own).filter(|_| self.works())
@@ -237,17 +252,18 @@ impl Guest {
             if frame.session == self.session {
                 self.dlm.hear(&message, frame.payload);
             }
-            heard.push((frame.session, message));
+            heard.push((frame.session, message, frame.payload.to_vec()));
         }
         for entry in entries {
             self.known.insert(entry.node.get(), (entry.state, entry.incarnation));
         }
         let own = self.clock.at(now);
-        for (session, message) in heard {
+        for (session, message, payload) in heard {
             match message {
                 Message::Welcome { nonce, .. } if nonce == self.incarnation => {
                     self.session = session;
                     self.beat_at = own;
+                    self.mail.welcome();
                     self.tick(now);
                 }
                 Message::Lease { stamp, lease_ms } if session == self.session => {
@@ -266,6 +282,11 @@ impl Guest {
                 Message::NodeDown(event) if session == self.session => {
                     self.known.insert(event.node.get(), (NodeState::Down, event.incarnation));
                     told.push(message);
+                }
+                Message::Mail(mail) if session == self.session => {
+                    if let Some((answer, payload)) = self.mail.take(own, mail, &payload) {
+                        self.say_with(&Message::Mail(answer), &payload);
+                    }
                 }
                 Message::NodeSuspect(_) if session == self.session => told.push(message),
                 Message::Error { refusal: Refusal::Condemned | Refusal::ClusterOver } => {

@@ -18,17 +18,20 @@ mod guard;
 mod guest;
 mod host;
 mod journal;
+mod mail;
 mod network;
 pub mod operator;
 mod operators;
 mod pdu;
 pub mod story;
 mod table;
+mod traffic;
 
 pub use appliance::RING_MAX;
 pub use devices::Bmc;
 pub use guest::{Guest, Mood, Writer};
 pub use host::{Host, Pipe, Power, Stop};
+pub use mail::{Habit, Letters, Mailman};
 pub use network::{Path, Paths};
 pub use operators::Wish;
 pub use pdu::Outlet;
@@ -86,6 +89,10 @@ pub struct World {
     pub disk: dlm::Disk,
     /// What is true, and what was claimed.
     pub truth: Truth,
+    /// What is true about messages between nodes.
+    pub letters: Letters,
+    /// What was heard on connections that tests opened, by host and connection.
+    pub heard: BTreeMap<(u8, u8), Vec<u8>>,
     /// No appliance boots while another one that runs is not admitted: at most one at a time is without memory.
     pub one_without_memory: bool,
     /// What comes to an appliance close to a timer of its own comes exactly so many microseconds after that timer's
@@ -128,6 +135,8 @@ impl World {
             bmc_apart: true,
             disk: dlm::Disk::default(),
             truth: Truth::new(config),
+            letters: Letters::default(),
+            heard: BTreeMap::new(),
             one_without_memory: false,
             snap: None,
             rules: Rules::ALL,
@@ -324,6 +333,7 @@ impl World {
     }
 
     fn after_guest(&mut self, node: u8) {
+        self.learn_letters(node);
         let guest = self.guests.get_mut(&node).expect("a configured node");
         let (host, out) = (guest.host, std::mem::take(&mut guest.out));
         let life = self.hosts[&host].life;

@@ -229,6 +229,7 @@ impl Engine {
         self.election.rules = self.rules;
         self.proposer.rules = self.rules;
         self.watch.rules = self.rules;
+        self.messaging.senders.rules = self.rules;
         self.local.start(config, boot.host);
         self.sessions.start(&config.local_nodes(boot.host));
         self.vote_from = now + self.promise();

@@ -22,6 +22,7 @@
 //! end in user space is the vsock session that opened last.
 
 mod mailbox;
+mod outgoing;
 mod receiver;
 mod sender;
 

@@ -11,12 +11,14 @@
 //! SEND has to name the new epoch; after BUSY it has to be the very number that was refused.
 
 use super::mailbox::Mailbox;
+use super::outgoing::{Outgoing, Pair};
 use super::{Endpoint, Peer, Said};
-use crate::id::{HostId, Incarnation, NodeId};
+use crate::id::{Incarnation, NodeId};
 use crate::limits::{
     CARRY_AGAIN_MAX_MS, ENDPOINTS_MAX, ID_SLOTS, MAILBOX, RESEND_MS, STREAM_SILENCE_MS, STREAM_WINDOW, STREAMS_MAX,
     STREAMS_OF_SENDER,
 };
+use crate::rule::{Rule, Rules};
 use crate::time::{Duration, Instant};
 use crate::wire::message::{Ends, Stream};
 use crate::wire::node::Mail;
@@ -28,97 +30,6 @@ const SILENCE: Duration = Duration::from_millis(STREAM_SILENCE_MS as u64);
 /// A stream's number holds its place in its low bits.
 const PLACE_BITS: u32 = 16;
 const _: () = assert!(STREAMS_MAX < 1 << PLACE_BITS);
-
-/// What one local sender and one node have counted together, as long as the sender's session lives.
-#[derive(Clone, Copy, Debug)]
-struct Pair {
-    /// The place of the stream among the sender's, from 1 on; zero: none.
-    stream: u8,
-    /// How often a stream of theirs has ended.
-    epoch: u32,
-    /// The only number that may come next although there is no stream; zero: any.
-    expected: u64,
-    /// The newest one that was acknowledged.
-    acked: u64,
-}
-
-impl Pair {
-    const NEW: Self = Self { stream: 0, epoch: 0, expected: 0, acked: 0 };
-
-    fn end(&mut self) {
-        self.stream = 0;
-        self.epoch = self.epoch.wrapping_add(1);
-        self.expected = 0;
-    }
-}
-
-/// One stream.
-#[derive(Clone, Copy, Debug)]
-struct Outgoing {
-    /// Its number; zero: there is none.
-    stream: u64,
-    to: NodeId,
-    host: HostId,
-    appliance: Incarnation,
-    receiver: Incarnation,
-    /// What the other half drew; zero: it has not answered yet.
-    token: u64,
-    acked: u64,
-    /// The newest number that left since it went back.
-    sent: u64,
-    /// The number that is to be accepted next.
-    next: u64,
-    /// The first message's number.
-    first: u64,
-    carry_at: Instant,
-    pause: Duration,
-    /// When the other half was heard, or began to be needed.
-    heard: Instant,
-    /// When it was used last.
-    used: Instant,
-    /// It waits in `ready`.
-    queued: bool,
-    places: [u8; STREAM_WINDOW],
-}
-
-impl Outgoing {
-    const NONE: Self = Self {
-        stream: 0,
-        to: NodeId::NONE,
-        host: HostId::NONE,
-        appliance: 0,
-        receiver: 0,
-        token: 0,
-        acked: 0,
-        sent: 0,
-        next: 0,
-        first: 0,
-        carry_at: Instant::ZERO,
-        pause: Duration::ZERO,
-        heard: Instant::ZERO,
-        used: Instant::ZERO,
-        queued: false,
-        places: [0; STREAM_WINDOW],
-    };
-
-    /// How many messages are under way.
-    fn load(&self) -> usize {
-        usize::try_from(self.next - self.acked).unwrap_or(1) - usize::from(self.stream != 0)
-    }
-
-    /// A stream that waits for the other half.
-    fn waits(&self) -> bool {
-        self.stream != 0 && (self.token == 0 || self.load() > 0)
-    }
-
-    fn place(number: u64) -> usize {
-        usize::try_from(number % STREAM_WINDOW as u64).unwrap_or(0)
-    }
-
-    fn peer(&self) -> Peer {
-        Peer { host: self.host, appliance: self.appliance }
-    }
-}
 
 /// Where a stream has to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +65,8 @@ pub struct Senders {
     count: u64,
     /// No stream is due before.
     timer: Instant,
+    /// Which rules hold.
+    pub rules: Rules,
 }
 
 impl Senders {
@@ -165,6 +78,7 @@ impl Senders {
         ready: Deque::new(),
         count: 0,
         timer: Instant::ZERO,
+        rules: Rules::ALL,
     };
 
     /// A local end begins anew: it has counted nothing, and what was under way is not carried again.
@@ -191,6 +105,9 @@ impl Senders {
         let busy = Err(Refused::Answer(Mail::Busy { to, number }));
         self.is_next(endpoint, to, epoch, number)?;
         let pair = self.pairs[endpoint][to.index()];
+        if !self.rules.holds(Rule::I2) {
+            self.follow(endpoint, pair, route);
+        }
         if self.moved(endpoint, pair, route) || (pair.stream == 0 && route == Route::Nowhere) {
             return Err(Refused::Answer(self.end(endpoint, to)));
         }
@@ -269,6 +186,16 @@ impl Senders {
             Route::To(peer, receiver) => stream.peer() != peer || stream.receiver != receiver,
             Route::Unknown => false,
             Route::Nowhere => true,
+        }
+    }
+
+    /// The stream goes on to whoever is there now, and what was not acknowledged is carried again: what rule I2 forbids.
+    fn follow(&mut self, endpoint: usize, pair: Pair, route: Route) {
+        let (Some(place), Route::To(peer, receiver)) = (pair.stream.checked_sub(1), route) else { return };
+        let stream = &mut self.streams[endpoint][usize::from(place)];
+        if stream.peer() != peer {
+            let (host, appliance, first) = (peer.host, peer.appliance, stream.acked + 1);
+            *stream = Outgoing { host, appliance, receiver, token: 0, first, sent: stream.acked, ..*stream };
         }
     }
 
@@ -499,6 +426,7 @@ impl Senders {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::HostId;
     use std::boxed::Box;
     use std::vec::Vec;
 
