@@ -118,6 +118,27 @@ pub fn steps(root: &Path, long: bool) -> std::io::Result<Vec<Step>> {
             minutes(15),
         ),
     ];
+    // Enough seeds that what is rare happens, and a few clusters as large as they may be.
+    let sim = "run --quiet --release -p palisade-tests --bin sim --";
+    steps.push(cargo("sim", "20000 seeds of the simulator", &format!("{sim} --seeds 20000"), minutes(20)));
+    steps.push(cargo(
+        "sim-calm",
+        "1000 seeds in which nobody may be fenced",
+        &format!("{sim} --calm --seeds 1000"),
+        minutes(10),
+    ));
+    steps.push(cargo(
+        "sim-255",
+        "two seeds with 255 hosts",
+        &format!("{sim} --seeds 2 --from 11 --hosts 255"),
+        minutes(10),
+    ));
+    steps.push(cargo(
+        "sim-node-down",
+        "the time to NODE_DOWN for 3 to 255 hosts",
+        &format!("{sim} --node-down"),
+        minutes(10),
+    ));
     for file in test_files(root)? {
         let about = first_sentence(&root.join("tests/tests").join(format!("{file}.rs")));
         // VMs and real peers share two cores with their test: one at a time.

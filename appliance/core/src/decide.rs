@@ -189,14 +189,15 @@ fn widen(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
     false
 }
 
-/// Whether a quorum of votes is heard, none of them accused already. Who hears fewer accuses nobody by silence: it could not
-/// commit that, but a later leader that finds it accepted would have to (SAFETY A3), when the accused are well again, and
-/// with them a quorum would lose its memory.
+/// Whether a quorum of votes, none of them accused already, answered us just now: within half of the silence that accuses.
+/// Who hears fewer accuses nobody by silence, because it may be we who are not heard. Such an accusation could not be
+/// committed here, but a later leader that finds it accepted would have to commit it (SAFETY A3), when the accused are well
+/// again, and with them perhaps a quorum would lose its memory.
 fn hears_quorum(facts: &Facts<'_>, next: &State) -> bool {
-    let dead = Duration::from_millis(u64::from(facts.config.timing.host_dead_ms));
+    let fresh = Duration::from_millis(u64::from(facts.config.timing.host_dead_ms / 2));
     let voters = || facts.config.hosts.iter().filter(|host| host.vote).map(|host| HostId::new(host.id));
     let heard = |host: &HostId| {
-        let silent = facts.now.since(facts.watch.seen(*host).silent_since()) >= dead;
+        let silent = facts.now.since(facts.watch.seen(*host).silent_since()) >= fresh;
         let accused = matches!(next.host(*host).state, HostState::Condemned | HostState::Down);
         !accused && (*host == facts.me || !silent)
     };

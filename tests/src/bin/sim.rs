@@ -2,9 +2,11 @@
 //!
 //! Owns what a person sees of it. Must never end well when a seed failed, and never hide which one, or how to replay it.
 
-use palisade_tests::sim::Trace;
+use palisade_tests::sim::calm::{self, Calm, calm};
 use palisade_tests::sim::coverage::Coverage;
+use palisade_tests::sim::node_down::{WAYS, measure, percentile};
 use palisade_tests::sim::story::{Report, shape_of, told};
+use palisade_tests::sim::{Micros, Trace};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -14,19 +16,24 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 const HELP: &str = "\
-cargo sim [--seeds N] [--from S] [--hosts H] [--nodes K] [--trace]
+cargo sim [--seeds N] [--from S] [--hosts H] [--nodes K] [--calm] [--trace]
+cargo sim --node-down [--hosts H] [--seeds N]
 
-  --seeds N  runs so many seeds; 1000 unless told
-  --from S   begins with this seed; 1 unless told
-  --hosts H  gives every run so many hosts, 3 to 255; 3 to 16, by the seed, unless told
-  --nodes K  gives every host so many nodes, 1 to 8; mostly one, by the seed, unless told
-  --trace    prints what happens, in order; for one seed
+  --seeds N    runs so many seeds; 1000 unless told
+  --from S     begins with this seed; 1 unless told
+  --hosts H    gives every run so many hosts, 3 to 255; 3 to 16, by the seed, unless told
+  --nodes K    gives every host so many nodes, 1 to 8; mostly one, by the seed, unless told
+  --calm       runs what must fence nobody (L3) instead of faults first and then peace
+  --trace      prints what happens, in order; for one seed
+  --node-down  prints the time from a death to the last NODE_DOWN, for 3, 16, 64 and 255 hosts unless told, after N deaths each
 
-Each run is faults first, then peace. The exit status is 0 if every seed held, 1 if one failed, 2 for a bad argument.
+The exit status is 0 if every seed held, 1 if one failed, 2 for a bad argument.
 ";
 
 /// Failures after which no further seed is begun: more of them say nothing new.
 const FAILURES_MAX: usize = 20;
+/// Characters of the progress bar.
+const BAR: u64 = 30;
 
 thread_local! {
     /// Where the last panic of this thread was.
@@ -34,11 +41,26 @@ thread_local! {
 }
 
 struct Wish {
-    seeds: u64,
+    seeds: Option<u64>,
     from: u64,
     hosts: Option<u8>,
     nodes: Option<u8>,
+    calm: bool,
     trace: bool,
+    node_down: bool,
+}
+
+impl Wish {
+    fn count(&self) -> u64 {
+        self.seeds.unwrap_or(1000)
+    }
+
+    /// The arguments that make a run what it is, beside its seed.
+    fn replay(&self) -> String {
+        let hosts = self.hosts.map(|hosts| format!(" --hosts {hosts}")).unwrap_or_default();
+        let nodes = self.nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
+        format!("{hosts}{nodes}{}", if self.calm { " --calm" } else { "" })
+    }
 }
 
 fn main() -> ExitCode {
@@ -52,7 +74,7 @@ fn main() -> ExitCode {
                 let place = panic.location().map(ToString::to_string).unwrap_or_default();
                 PLACE.with_borrow_mut(|last| *last = place);
             }));
-            run(&wish)
+            if wish.node_down { node_down(&wish) } else { run(&wish) }
         }
         Err(sentence) => {
             eprintln!("sim: {sentence}; see `cargo sim --help`");
@@ -62,35 +84,27 @@ fn main() -> ExitCode {
 }
 
 fn understand(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wish>, String> {
-    let mut wish = Wish { seeds: 1000, from: 1, hosts: None, nodes: None, trace: false };
+    let mut wish = Wish { seeds: None, from: 1, hosts: None, nodes: None, calm: false, trace: false, node_down: false };
     while let Some(argument) = arguments.next() {
-        let mut number = |what: &str| -> Result<u64, String> {
-            let text = arguments.next().ok_or(format!("{what} needs a number"))?;
-            text.parse().map_err(|_| format!("{what} needs a number, and `{text}` is none"))
+        let mut number = |least: u64, most: u64| -> Result<u64, String> {
+            let text = arguments.next().ok_or(format!("{argument} needs a number"))?;
+            let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+            number.ok_or(format!("{argument} is a number from {least} to {most}, and `{text}` is none"))
         };
+        let small = |number: u64| u8::try_from(number).unwrap_or(u8::MAX);
         match argument.as_str() {
-            "--seeds" => wish.seeds = number("--seeds")?,
-            "--from" => wish.from = number("--from")?,
-            "--hosts" => {
-                let hosts = u8::try_from(number("--hosts")?).ok().filter(|hosts| *hosts >= 3);
-                wish.hosts = Some(hosts.ok_or("--hosts is a number from 3 to 255")?);
-            }
-            "--nodes" => {
-                let nodes = u8::try_from(number("--nodes")?).ok().filter(|nodes| (1..=8).contains(nodes));
-                wish.nodes = Some(nodes.ok_or("--nodes is a number from 1 to 8")?);
-            }
+            "--seeds" => wish.seeds = Some(number(1, 1 << 40)?),
+            "--from" => wish.from = number(0, 1 << 60)?,
+            "--hosts" => wish.hosts = Some(small(number(3, 255)?)),
+            "--nodes" => wish.nodes = Some(small(number(1, 8)?)),
+            "--calm" => wish.calm = true,
             "--trace" => wish.trace = true,
+            "--node-down" => wish.node_down = true,
             "--help" | "-h" => return Ok(None),
             other => return Err(format!("`{other}` is no argument")),
         }
     }
-    if wish.seeds == 0 {
-        return Err("--seeds 0 checks nothing".to_owned());
-    }
-    if wish.from.checked_add(wish.seeds).is_none() {
-        return Err("--from and --seeds go beyond the last seed".to_owned());
-    }
-    if wish.trace && wish.seeds != 1 {
+    if wish.trace && wish.count() != 1 {
         return Err("--trace is for one seed: add `--seeds 1`".to_owned());
     }
     Ok(Some(wish))
@@ -100,12 +114,32 @@ fn understand(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wish
 fn one(wish: &Wish, seed: u64) -> Result<Report, String> {
     let shape = shape_of(seed, wish.hosts, wish.nodes);
     let trace = if wish.trace { Trace::Printed } else { Trace::Off };
-    std::panic::catch_unwind(|| told(shape, seed, trace)).map_err(|panic| {
+    let tell = || {
+        if !wish.calm {
+            return told(shape, seed, trace);
+        }
+        let kind = calm::KINDS[usize::try_from(seed).unwrap_or(0) % calm::KINDS.len()];
+        let micros = calm(shape, kind, seed, trace);
+        Report { micros, counts: BTreeMap::from([(name(kind), 1)]), ..Report::default() }
+    };
+    std::panic::catch_unwind(tell).map_err(|panic| {
         let said = panic.downcast_ref::<String>().cloned();
         let said = said.or_else(|| panic.downcast_ref::<&str>().map(|&text| text.to_owned())).unwrap_or_default();
         let place = PLACE.with_borrow(String::clone);
         format!("{} ({place})", said.trim_end())
     })
+}
+
+const fn name(kind: Calm) -> &'static str {
+    match kind {
+        Calm::LossyLink => "calm: 30 % loss on one link",
+        Calm::DeadLink => "calm: one link dead",
+        Calm::Stalls => "calm: appliances stall",
+        Calm::Pauses => "calm: appliances are paused",
+        Calm::LeaderDies => "calm: the leader's appliance dies",
+        Calm::RollingRestart => "calm: rolling restart",
+        Calm::AllAtOnce => "calm: loss, drift and stalls at once",
+    }
 }
 
 /// All of them: counts, and failures by seed.
@@ -119,6 +153,10 @@ struct Sum {
 }
 
 impl Sum {
+    fn done(&self) -> u64 {
+        self.held + u64::try_from(self.failed.len()).unwrap_or(u64::MAX)
+    }
+
     fn add(&mut self, wish: &Wish, seed: u64, outcome: Result<Report, String>) {
         match outcome {
             Ok(report) => {
@@ -130,10 +168,9 @@ impl Sum {
                 }
             }
             Err(sentence) => {
-                let hosts = wish.hosts.map(|hosts| format!(" --hosts {hosts}")).unwrap_or_default();
-                let nodes = wish.nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
+                clear();
                 println!("seed {seed} failed: {sentence}");
-                println!("  replay: cargo sim --from {seed} --seeds 1{hosts}{nodes} --trace");
+                println!("  replay: cargo sim --from {seed} --seeds 1{} --trace", wish.replay());
                 self.failed.insert(seed, sentence);
             }
         }
@@ -141,11 +178,10 @@ impl Sum {
 
     fn rate(&self, begun: Instant) -> String {
         let seconds = begun.elapsed().as_secs_f64().max(0.001);
-        let runs = self.held + u64::try_from(self.failed.len()).unwrap_or(u64::MAX);
         let simulated = self.micros as f64 / 1e6;
         format!(
             "{:.1} runs/s, {simulated:.0} simulated s, {:.0} times real time",
-            runs as f64 / seconds,
+            self.done() as f64 / seconds,
             simulated / seconds
         )
     }
@@ -154,7 +190,7 @@ impl Sum {
 fn run(wish: &Wish) -> ExitCode {
     let begun = Instant::now();
     let (next, stop) = (AtomicU64::new(wish.from), AtomicBool::new(false));
-    let end = wish.from + wish.seeds;
+    let end = wish.from + wish.count();
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let mut sum = Sum::default();
     std::thread::scope(|scope| {
@@ -185,11 +221,19 @@ fn run(wish: &Wish) -> ExitCode {
     print_sum(&sum, wish, begun)
 }
 
-fn progress(sum: &Sum, wish: &Wish, begun: Instant) {
-    let done = sum.held + u64::try_from(sum.failed.len()).unwrap_or(u64::MAX);
-    let line = format!("{done} of {} seeds, {} failed, {}", wish.seeds, sum.failed.len(), sum.rate(begun));
+fn clear() {
     if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K{line}");
+        eprint!("\r\x1b[K");
+    }
+}
+
+fn progress(sum: &Sum, wish: &Wish, begun: Instant) {
+    let (done, all) = (sum.done(), wish.count());
+    let line = format!("{done} of {all} seeds, {} failed, {}", sum.failed.len(), sum.rate(begun));
+    if std::io::stderr().is_terminal() {
+        let full = done * BAR / all.max(1);
+        let bar: String = (0..BAR).map(|at| if at < full { '#' } else { '.' }).collect();
+        eprint!("\r\x1b[K[{bar}] {line}");
         let _ = std::io::stderr().flush();
     } else {
         eprintln!("{line}");
@@ -197,21 +241,43 @@ fn progress(sum: &Sum, wish: &Wish, begun: Instant) {
 }
 
 fn print_sum(sum: &Sum, wish: &Wish, begun: Instant) -> ExitCode {
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K");
-    }
+    clear();
     for (what, count) in &sum.counts {
         println!("{count:>12}  {what}");
     }
-    let (reached, known, missing) = sum.coverage.sum();
-    println!("coverage: {reached} of {known} known changes of nodes, hosts, roles and proofs reached");
-    for (what, names) in [("not reached", missing), ("reached, and in no list", sum.coverage.unknown())] {
-        if !names.is_empty() {
-            println!("  {what}: {}", names.join("; "));
+    if !wish.calm {
+        let (reached, known, missing) = sum.coverage.sum();
+        println!("coverage: {reached} of {known} known changes of nodes, hosts, roles and proofs reached");
+        for (what, names) in [("not reached", missing), ("reached, and in no list", sum.coverage.unknown())] {
+            if !names.is_empty() {
+                println!("  {what}: {}", names.join("; "));
+            }
         }
     }
     println!("{} in {:.1} s", sum.rate(begun), begun.elapsed().as_secs_f64());
-    let last = wish.from + wish.seeds - 1;
+    let last = wish.from + wish.count() - 1;
     println!("seeds {} to {last}: {} held, {} failed", wish.from, sum.held, sum.failed.len());
-    if sum.failed.is_empty() && sum.held == wish.seeds { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if sum.failed.is_empty() && sum.held == wish.count() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn node_down(wish: &Wish) -> ExitCode {
+    let sizes = wish.hosts.map_or(vec![3, 16, 64, 255], |hosts| vec![hosts]);
+    println!("simulated time from a death to NODE_DOWN on each survivor, ms; a BMC takes 100 ms");
+    println!("{:>6} {:<8} {:>8} {:>8} {:>8} {:>9}", "hosts", "death", "p50", "p99", "longest", "survivors");
+    for hosts in sizes {
+        // So that each line rests on some hundred survivors.
+        let deaths = wish.seeds.and_then(|seeds| usize::try_from(seeds).ok());
+        let deaths = deaths.unwrap_or(if hosts > 100 { 2 } else { 1 + 120 / usize::from(hosts) });
+        for way in WAYS {
+            let Ok(waited) = std::panic::catch_unwind(|| measure(hosts, way, deaths, wish.from)) else {
+                println!("{hosts:>6} {way:<8?} failed");
+                return ExitCode::FAILURE;
+            };
+            let ms = |micros: Micros| micros as f64 / 1000.0;
+            let [p50, p99, longest] = [50, 99, 100].map(|percent| ms(percentile(&waited, percent)));
+            let way = format!("{way:?}");
+            println!("{hosts:>6} {way:<8} {p50:>8.1} {p99:>8.1} {longest:>8.1} {:>9}", waited.len());
+        }
+    }
+    ExitCode::SUCCESS
 }

@@ -261,8 +261,12 @@ impl World {
     }
 
     pub(super) fn monitor(&mut self, host: u8, life: u32, node: u8, event: MonitorEvent, delay: Micros) {
-        let slot = self.hosts[&host].slot(node);
-        self.at(self.now + delay, Event::Arrives { host, life, what: Arrival::Monitor(slot, event) });
+        let now = self.now;
+        let h = self.hosts.get_mut(&host).expect("a configured host");
+        let (slot, last) = (h.slot(node), h.pipes.last_mut().expect("a pipe for monitors"));
+        *last = (*last).max(now + delay);
+        let when = *last;
+        self.at(when, Event::Arrives { host, life, what: Arrival::Monitor(slot, event) });
     }
 
     /// Kills an appliance alone; its guard starts it again at once.

@@ -37,6 +37,12 @@ pub(super) enum Act {
     Outlet(u16, bool),
 }
 
+impl Act {
+    const fn hits(self) -> bool {
+        matches!(self, Self::Off | Self::Outlet(_, false))
+    }
+}
+
 impl World {
     pub(super) fn drive(&mut self, host: u8, life: u32, request: &Request) {
         self.note(|| format!("host {host} drives {:?} {:?} {:?}", request.device, request.action, request.run));
@@ -161,8 +167,12 @@ impl World {
 
     /// Whether a device is still going to switch this host off.
     pub(super) fn is_doomed(&self, host: u8) -> bool {
-        let hits = |act: &Act| matches!(act, Act::Off | Act::Outlet(_, false));
-        self.queue.any(|event| matches!(event, Event::Act { host: target, act } if *target == host && hits(act)))
+        self.queue.any(|event| matches!(event, Event::Act { host: target, act } if *target == host && act.hits()))
+    }
+
+    /// Whether a device is still going to switch any host off.
+    pub(super) fn is_anybody_doomed(&self) -> bool {
+        self.queue.any(|event| matches!(event, Event::Act { act, .. } if act.hits()))
     }
 
     /// Does something to a node's guest.

@@ -86,7 +86,7 @@ pub struct Host {
     /// The appliance's counter.
     pub(super) tsc: Clock,
     pub(super) ring: VecDeque<Arrival>,
-    /// When the last bytes of each pipe arrive: pipes keep the order. To and from the guard, then each slot's.
+    /// When the last bytes of each pipe arrive: pipes keep the order. To and from the guard, each slot's, the monitors'.
     pub(super) pipes: Vec<Micros>,
     /// When its appliance wants to be woken, true time.
     pub(super) deadline: Micros,
@@ -117,7 +117,7 @@ impl Host {
             guards: 0,
             disks_qualify: true,
             counters: Table::from_iter([]),
-            pipes: vec![0; 2 + 2 * slots.len()],
+            pipes: vec![0; 3 + 2 * slots.len()],
             slots,
             clock: Clock::new(0, 1, 0),
             tsc: Clock::new(0, 0, 0),

@@ -6,6 +6,7 @@
 //! the core for it.
 
 mod appliance;
+pub mod calm;
 pub mod check;
 mod clock;
 pub mod config;
@@ -20,6 +21,7 @@ mod host;
 mod journal;
 mod mail;
 mod network;
+pub mod node_down;
 pub mod operator;
 mod operators;
 mod pdu;
@@ -29,6 +31,7 @@ mod traffic;
 
 pub use appliance::RING_MAX;
 pub use devices::Bmc;
+pub use event::Arrival;
 pub use guest::{Guest, Mood, Writer};
 pub use host::{Host, Pipe, Power, Stop};
 pub use mail::{Habit, Letters, Mailman};
@@ -262,6 +265,12 @@ impl World {
         }
     }
 
+    /// Something comes to an appliance that nobody honest sent.
+    pub fn inject(&mut self, host: u8, what: Arrival) {
+        let life = self.hosts[&host].life;
+        self.at(self.now, Event::Arrives { host, life, what });
+    }
+
     fn node_hears(&mut self, node: u8, life: u32, mut bytes: Vec<u8>) {
         let now = self.now;
         let host = self.guests[&node].host;
@@ -390,6 +399,7 @@ impl World {
             && self.all_admitted()
             && self.all_up()
             && self.volumes_settled()
+            && !self.is_anybody_doomed()
     }
 
     /// What is not as it is in peace, for a person.

@@ -2,7 +2,7 @@
 //!
 //! Owns the list. A fault that may cost an appliance its memory asks first (`may_forget`); one that is short ends by itself.
 
-use super::{Bmc, Heal, Micros, Mood, Pipe, Power, SHORT_MS, Stop, Story};
+use super::{Bmc, Heal, Micros, Mood, Pipe, Power, RISK, SHORT_MS, Stop, Story};
 use crate::sim::Wish;
 
 type Ends = Vec<(Micros, Heal)>;
@@ -241,10 +241,13 @@ impl Story {
         let side = |host: u8| minority.contains(&host);
         self.world.each_path(|(from, to, _), path| path.cut |= side(from) != side(to));
         // What was ordered before the cut may still be driven: until the lead and the order's validity are over.
+        self.split = true;
         self.pass(3_500_000);
-        let majority = (1..=self.shape.hosts).filter(|&host| !side(host)).collect();
-        self.world.truth.quorum_side = Some(majority);
-        vec![(self.world.now + self.random(6_000_000), Heal::Quorum)]
+        if self.split {
+            let majority = (1..=self.shape.hosts).filter(|&host| !side(host)).collect();
+            self.world.truth.quorum_side = Some(majority);
+        }
+        vec![(self.world.now + self.random(6_000_000), Heal::Network)]
     }
 
     fn other_fault(&mut self, kind: u64, host: u8, node: u8, patience: bool) -> Ends {
@@ -274,6 +277,7 @@ impl Story {
                 if self.may_hit(node, patience) && (host != target || self.random(2) == 0) {
                     self.count("operator fences a node");
                     self.world.operator(host, Wish::FenceNode(node));
+                    self.asked = self.world.now + RISK;
                 }
             }
             37 => {
@@ -281,6 +285,7 @@ impl Story {
                 if self.may_forget(victim, patience) {
                     self.count("operator fences a host");
                     self.world.operator(host, Wish::FenceHost(victim));
+                    self.asked = self.world.now + RISK;
                 }
             }
             38 if self.may_forget(host, patience) => {
