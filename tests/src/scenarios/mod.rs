@@ -6,6 +6,7 @@
 
 mod agreement;
 mod evidence;
+mod groups;
 mod leases;
 mod orders;
 pub mod stage;
@@ -50,4 +51,8 @@ pub const STORIES: &[Story] = &[
     Story { rule: Rule::E2, id: "E2", invariant: "S2: ", tell: evidence::e2_the_end_of_an_earlier_run },
     Story { rule: Rule::E6, id: "E6", invariant: "S2: ", tell: evidence::e6_an_outlet_that_is_on_again },
     Story { rule: Rule::F1, id: "F1", invariant: "S4: ", tell: orders::f1_an_order_that_comes_late_to_a_minority },
+    Story { rule: Rule::G1, id: "G1", invariant: "S7: ", tell: groups::g1_a_start_that_was_not_committed },
+    Story { rule: Rule::G2, id: "G2", invariant: "S7: ", tell: groups::g2_a_death_that_not_all_were_told },
+    Story { rule: Rule::G3, id: "G3", invariant: "S7: ", tell: groups::g3_a_number_that_comes_back_too_soon },
+    Story { rule: Rule::I1, id: "I1", invariant: "S3: ", tell: groups::i1_an_owner_that_is_only_slow },
 ];

@@ -21,14 +21,19 @@ pub struct Shape {
     pub witness: bool,
     /// Behind its BMC, each host has two outlets as a second level.
     pub outlets: bool,
+    /// There are two named services.
+    pub services: bool,
 }
+
+/// The named services.
+const SERVICES: &str = r#","services":[{"name":"one"},{"name":"two","policy":"least-loaded"}]"#;
 
 impl Shape {
     /// So many hosts with one node and one BMC each; all vote, if their number is odd.
     #[must_use]
     pub const fn of(hosts: u8) -> Self {
         let votes = if hosts.is_multiple_of(2) { hosts - 1 } else { hosts };
-        Self { hosts, votes, nodes: 1, witness: false, outlets: false }
+        Self { hosts, votes, nodes: 1, witness: false, outlets: false, services: false }
     }
 
     fn of_host(&self, id: u8) -> u8 {
@@ -90,9 +95,10 @@ impl Shape {
                 );
             }
         }
+        let services = if self.services { SERVICES } else { "" };
         let secret = "5a".repeat(32);
         format!(
-            r#"{{"name":"sim","epoch":1,"secret":"{secret}","hosts":[{hosts}],"nodes":[{nodes}],"devices":[{devices}]}}"#
+            r#"{{"name":"sim","epoch":1,"secret":"{secret}","hosts":[{hosts}],"nodes":[{nodes}],"devices":[{devices}]{services}}}"#
         )
     }
 }

@@ -7,6 +7,7 @@
 use super::World;
 use super::check::groups::Running;
 use palisade_core::id::{Label, Volume};
+use palisade_core::state::takeovers::Progress;
 use palisade_core::wire::node::{Fate, Given, Group, Message, StartNode, Takeover, What};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +23,8 @@ const LOOK: Own = 20_000;
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     journals: BTreeMap<(u8, u8), BTreeSet<u64>>,
+    /// How often a member started.
+    pub starts: u64,
 }
 
 impl Disk {
@@ -115,8 +118,14 @@ pub enum Heard {
 pub struct Dlm {
     /// The volumes that its workload wants to have open; a boot does not change that.
     pub wants: BTreeSet<u8>,
+    /// In which cluster it wants them, where it says so.
+    clusters: BTreeMap<u8, Label>,
     /// Its worker hangs: the guest beats, and does no step of any barrier (SAFETY G4). A boot ends it.
     pub stuck: bool,
+    /// It does nothing about what it was given, and says nothing. A boot ends it.
+    pub slow: bool,
+    /// Now and then it fails at what it was given; a boot does not change that.
+    pub fails: bool,
     mounts: BTreeMap<u8, Mount>,
     works: Vec<Work>,
     heard: Vec<Heard>,
@@ -136,7 +145,12 @@ fn group(message: Group) -> Message {
 impl Dlm {
     /// Its memory is lost: nothing is open any more, and nobody cleaned up.
     pub fn lose(&mut self) {
-        *self = Self { wants: std::mem::take(&mut self.wants), ..Self::default() };
+        *self = Self {
+            wants: std::mem::take(&mut self.wants),
+            clusters: std::mem::take(&mut self.clusters),
+            fails: self.fails,
+            ..Self::default()
+        };
     }
 
     /// A frame came on the session.
@@ -193,7 +207,7 @@ impl Dlm {
                 due = due.min(mount.recover_at);
             }
         }
-        let works = self.works.iter().filter(|work| work.answer.is_none()).map(|work| work.done_at);
+        let works = self.works.iter().filter(|work| work.answer.is_none() && !self.slow).map(|work| work.done_at);
         works.fold(due, Own::min)
     }
 
@@ -291,6 +305,7 @@ impl World {
             return;
         }
         self.note(|| format!("node {node} starts volume {volume} at {generation:x} with {set:x?}, dead {deaths:?}"));
+        self.disk.starts += 1;
         let running = Running { generation, set: set.clone() };
         let starter = (node, incarnation);
         let before = &self.guests[&node].dlm.mounts[&volume].set;
@@ -337,7 +352,7 @@ impl World {
                 mount.ask_at = own + ASK;
                 dlm.say.push(group(match mount.phase {
                     Phase::Leaving => Group::Leave { volume: name },
-                    _ => Group::Join { cluster: Label::NONE, volume: name },
+                    _ => Group::Join { cluster: dlm.clusters.get(&volume).copied().unwrap_or_default(), volume: name },
                 }));
             } else if mount.phase == Phase::Open && own >= mount.ask_at {
                 mount.ask_at = own + LOOK;
@@ -377,7 +392,10 @@ impl World {
     }
 
     fn works_turn(&mut self, node: u8, own: Own) {
-        let fails = self.random().is_multiple_of(16);
+        if self.guests[&node].dlm.slow {
+            return;
+        }
+        let fails = self.guests[&node].dlm.fails && self.random().is_multiple_of(6);
         let incarnation = self.guests[&node].incarnation;
         let dlm = &mut self.guests.get_mut(&node).expect("a configured node").dlm;
         for work in dlm.works.iter_mut().filter(|work| work.answer.is_none() && own >= work.done_at) {
@@ -409,8 +427,12 @@ impl World {
     /// What is not settled about volumes, for a person.
     #[must_use]
     pub fn volumes_unrest(&self) -> String {
+        let takeovers = self.truth.newest().map(|view| view.takeovers.rows()).unwrap_or_default();
+        let open: Vec<_> = takeovers.iter().filter(|row| row.progress != Progress::Taken).collect();
+        let takeovers = if open.is_empty() { String::new() } else { format!("; takeovers {open:x?}") };
         let unsettled = self.guests.values().filter(|guest| !guest.dlm.is_settled());
-        unsettled.map(|guest| format!("; volumes of node {}: {:x?}", guest.node, guest.dlm)).collect()
+        takeovers
+            + &unsettled.map(|guest| format!("; volumes of node {}: {:x?}", guest.node, guest.dlm)).collect::<String>()
     }
 
     /// Whether every guest has open just what it wants, with one set for each volume.
@@ -422,16 +444,20 @@ impl World {
                 sets.entry(volume).or_default().insert(guest.node, guest.incarnation);
             }
         }
-        self.guests.values().all(|guest| {
-            let same = |volume: &u8| guest.dlm.running(*volume).map(|running| &running.set) == sets.get(volume);
-            guest.dlm.is_settled() && guest.dlm.wants.iter().all(same)
-        })
+        let takeovers = self.truth.newest().map(|view| view.takeovers.rows()).unwrap_or_default();
+        let all_taken = takeovers.iter().all(|row| row.progress == Progress::Taken);
+        all_taken
+            && self.guests.values().all(|guest| {
+                let same = |volume: &u8| guest.dlm.running(*volume).map(|running| &running.set) == sets.get(volume);
+                guest.dlm.is_settled() && guest.dlm.wants.iter().all(same)
+            })
     }
 
     /// At first, every guest wants the first volume, and some the second.
     pub fn workloads_begin(&mut self) {
         for node in self.guests.values().map(|guest| guest.node).collect::<Vec<_>>() {
             self.wants(node, 1, true);
+            self.guests.get_mut(&node).expect("a configured node").dlm.fails = true;
             if self.random().is_multiple_of(2) {
                 self.wants(node, 2, true);
             }
@@ -470,5 +496,24 @@ impl World {
         } else {
             dlm.wants.remove(&volume);
         }
+        self.dlm_turn(node);
+        self.after_guest(node);
+        self.node_wakes(node);
+    }
+
+    /// A guest's workload wants a volume of this cluster.
+    pub fn wants_in(&mut self, node: u8, volume: u8, cluster: &str) {
+        let name = Label::named(cluster);
+        self.guests.get_mut(&node).expect("a configured node").dlm.clusters.insert(volume, name);
+        self.wants(node, volume, true);
+    }
+
+    /// How far a volume's barrier is in the newest view, and its generation; `None`: nobody has it open.
+    #[must_use]
+    pub fn barrier(&self, volume: u8) -> Option<(palisade_core::state::groups::Phase, u64)> {
+        let view = self.truth.newest()?;
+        let group = view.groups.of(label(volume))?;
+        let row = view.groups.get(group);
+        Some((row.phase, row.generation))
     }
 }

@@ -153,10 +153,24 @@ fn pause_ms(facts: &Facts<'_>, next: &State, row: &TakeoverRow) -> u32 {
     if owners.any(is_missing) { facts.config.timing.barrier_ms } else { 0 }
 }
 
+/// Whether a new leader has not heard yet from all whom the policy of a named service orders. Not for long: a member says
+/// all there is as soon as it follows. A recovery is better begun by anybody at once.
+fn is_deaf(facts: &Facts<'_>, next: &State, row: &TakeoverRow) -> bool {
+    let Service::Named(place) = row.service else { return false };
+    let service = facts.config.services.get(usize::from(place));
+    let mut owners = service.into_iter().flat_map(|service| facts.config.owners(service));
+    let period = Duration::from_millis(u64::from(facts.config.timing.heartbeat_ms));
+    owners.any(|node| {
+        let seen = facts.watch.seen(next.node(node).host);
+        let lives = next.node(node).state == NodeState::Up;
+        lives && seen.incarnation == 0 && facts.now.since(seen.silent_since()) < period
+    })
+}
+
 /// Names an owner, if there is a candidate: after a failure another one, if there is one.
 fn assign(facts: &Facts<'_>, next: &mut State, row: &TakeoverRow) -> bool {
     let waits = facts.now.since(facts.takeovers.since(row, facts.now));
-    if waits < Duration::from_millis(u64::from(pause_ms(facts, next, row))) {
+    if waits < Duration::from_millis(u64::from(pause_ms(facts, next, row))) || is_deaf(facts, next, row) {
         return false;
     }
     let candidates = candidates(facts, next, row);

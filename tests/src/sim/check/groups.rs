@@ -76,6 +76,8 @@ pub struct Owners {
     holders: BTreeMap<([u8; 16], u8, u64), Holder>,
     /// How often a service was given to somebody.
     pub given: u64,
+    /// How often an owner failed.
+    pub failures: u64,
 }
 
 fn key(given: &Given) -> ([u8; 16], u8, u64) {
@@ -115,6 +117,7 @@ impl Owners {
     pub fn failed(&mut self, owner: (u8, u64), given: &Given) {
         if let Some(holder) = self.holders.get_mut(&key(given)).filter(|holder| holder.owner == owner) {
             holder.failed |= holder.token == given.token;
+            self.failures += 1;
         }
     }
 

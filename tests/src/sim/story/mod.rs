@@ -64,7 +64,7 @@ pub fn shape_of(seed: u64, hosts: Option<u8>, nodes: Option<u8>) -> Shape {
     let witness = hosts.is_multiple_of(2) && seed.is_multiple_of(3);
     let votes = if hosts.is_multiple_of(2) { hosts - 1 } else { hosts };
     let nodes = nodes.unwrap_or(few).clamp(1, room.clamp(1, 8));
-    Shape { hosts, votes, nodes, witness, outlets: seed % 5 == 1 && hosts <= 170 }
+    Shape { hosts, votes, nodes, witness, outlets: seed % 5 == 1 && hosts <= 170, services: seed % 3 == 1 }
 }
 
 /// What ends a fault.
@@ -374,6 +374,9 @@ impl Story {
             ("BMC orders: on", orders(Action::On)),
             ("killed for nothing", truth.false_kills.len()),
             ("operators' fences committed", truth.promises.len()),
+            ("members' starts", usize::try_from(self.world.disk.starts).unwrap_or(usize::MAX)),
+            ("services given", usize::try_from(truth.owners.given).unwrap_or(usize::MAX)),
+            ("owners that failed", usize::try_from(truth.owners.failures).unwrap_or(usize::MAX)),
         ];
         for (what, count) in events {
             *self.counts.entry(what).or_default() += u64::try_from(count).unwrap_or(u64::MAX);
