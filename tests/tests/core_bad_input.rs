@@ -75,7 +75,7 @@ impl Alone {
 #[test]
 fn the_only_vote_leads_and_serves_only_its_own_node() {
     let mut alone = Alone::new(config::cluster_with_votes(2, 1), 1, 5);
-    let hello = |node| Message::Hello { node: NodeId::new(node), incarnation: 77, nonce: 3 };
+    let hello = |node| Message::Hello { node: NodeId::new(node), incarnation: 77, nonce: 3, served: Cluster::NONE };
     let early = alone.say(Road::Channel(0), 0, &hello(1));
     assert_eq!(early, [Message::Error { refusal: Refusal::NotAdmitted }], "no lead yet");
     alone.run_ms(500);
@@ -91,7 +91,7 @@ fn the_only_vote_leads_and_serves_only_its_own_node() {
 fn beats_of_another_session_open_nothing() {
     let mut alone = Alone::new(config::cluster_with_votes(2, 1), 1, 5);
     alone.run_ms(500);
-    let hello = Message::Hello { node: NodeId::new(1), incarnation: 77, nonce: 3 };
+    let hello = Message::Hello { node: NodeId::new(1), incarnation: 77, nonce: 3, served: Cluster::NONE };
     alone.say(Road::Channel(0), 0, &hello);
     let stale = alone.say(Road::Channel(0), 1234, &Message::Beat { stamp: 1 });
     assert_eq!(stale, [Message::Error { refusal: Refusal::NoSession }]);

@@ -31,14 +31,19 @@ fn first_boot_with_all_votes() {
 }
 
 #[test]
-fn a_first_boot_waits_for_the_last_vote() {
+fn a_first_boot_without_one_host_waits_for_it_and_then_reads_its_power() {
     let mut world = World::new(config::cluster(3), 2);
     world.power_on(1);
     world.power_on(2);
-    world.run_ms(10_000);
-    assert!(world.leader().is_none(), "two of three empty appliances must not found a cluster");
-    world.power_on(3);
+    world.run_ms(2_000);
+    assert!(world.leader().is_none(), "the third may be there at any moment");
+    world.run_ms(25_000);
+    assert!(world.leader().is_some(), "two of three votes without a leader for cold_ms");
+    assert!(world.guests.values().all(|guest| guest.run == 0), "nothing starts while the third may yet report");
+    assert!(world.truth.orders.is_empty());
     assert!(world.run_until_true(15_000, World::all_up), "{}", world.story());
+    let about: Vec<u8> = world.truth.orders.iter().map(|(_, _, target, _)| *target).collect();
+    assert!(!about.is_empty() && about.iter().all(|target| *target == 3), "{about:?}");
 }
 
 #[test]

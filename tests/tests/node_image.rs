@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use palisade_core::board;
 use palisade_core::fencing::Class;
-use palisade_core::id::{Ballot, HostId, Incarnation, NodeId};
+use palisade_core::id::{Ballot, Cluster, HostId, Incarnation, NodeId};
 use palisade_core::limits::{FRAME_MAX, PORT_VSOCK};
 use palisade_core::status::{HostEntry, HostState};
 use palisade_core::wire::frame::Reader;
@@ -143,7 +143,7 @@ impl Vm {
 
     fn hello(&mut self, patience: Duration) -> (Incarnation, u64) {
         self.next(patience, |message, _| match message {
-            Message::Hello { node, incarnation, nonce } => {
+            Message::Hello { node, incarnation, nonce, .. } => {
                 assert_eq!(node, NODE);
                 Some((incarnation, nonce))
             }
@@ -154,7 +154,8 @@ impl Vm {
 
     fn welcome(&mut self, nonce: u64, session: u32, lease_ms: u32) {
         self.session = session;
-        self.send(Message::Welcome { nonce, host: HOST, node: NODE, beat_ms: BEAT_MS, lease_ms, cluster: 1 }, &[]);
+        let cluster = Cluster { number: 1, random: 2 };
+        self.send(Message::Welcome { nonce, host: HOST, node: NODE, beat_ms: BEAT_MS, lease_ms, cluster }, &[]);
     }
 
     /// The stamp of the next beat of the session.

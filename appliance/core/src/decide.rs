@@ -5,6 +5,7 @@
 //! writes takes effect only when it is committed. Rules: SAFETY D5, E1, E2, E5, E8, E9, F1, F3-F5; when in doubt, nobody
 //! is down.
 
+use crate::cold::{self, Cold};
 use crate::config::Config;
 use crate::fencing::ages::Ages;
 use crate::fencing::brake::Ration;
@@ -15,7 +16,7 @@ use crate::heartbeat::Watch;
 use crate::id::{BootId, HostId, NodeId, Run};
 use crate::limits::LEVEL_DEVICES_MAX;
 use crate::rule::{Rule, Rules};
-use crate::state::{Evidence, NodeRow, State};
+use crate::state::{Evidence, NodeRow, Stage, State};
 use crate::status::{HostState, Reason};
 use crate::takeover;
 use crate::time::{Duration, Instant};
@@ -47,13 +48,19 @@ pub struct Facts<'a> {
     pub released: bool,
     /// Which rules hold.
     pub rules: Rules,
+    /// What is known of the time before a cold start.
+    pub cold: &'a Cold,
 }
 
 /// Changes `next`, which starts as the committed view with its version already raised. Whether anything changed; `waits`:
 /// whether the brake holds an accusation back.
 pub fn decide(facts: &Facts<'_>, next: &mut State, waits: &mut bool) -> bool {
+    if next.stage == Stage::Collecting {
+        return cold::collect(facts, next);
+    }
     let mut ration = Ration::new(facts.config, next, facts.released);
-    let mut changed = hold::end(facts, next);
+    let mut changed = cold::rise(facts, next);
+    changed |= hold::end(facts, next);
     for host in &facts.config.hosts {
         changed |= decide_host(facts, next, HostId::new(host.id), &mut ration);
     }
@@ -65,6 +72,10 @@ pub fn decide(facts: &Facts<'_>, next: &mut State, waits: &mut bool) -> bool {
         changed |= close_host(facts, next, HostId::new(host.id));
     }
     *waits = ration.waits;
+    changed |= cold::settle(facts, next);
+    if next.stage != Stage::Settled {
+        return changed;
+    }
     changed |= groups::barrier::decide(facts, next, changed);
     takeover::assign::decide(facts, next, changed) || changed
 }
@@ -108,6 +119,17 @@ fn condemn_all(config: &Config, next: &mut State, host: HostId, reason: Reason) 
             next.condemn(Target::Node(node), Reason::Covered, version);
         }
     }
+}
+
+/// Whether a host has been silent for too long.
+pub fn is_silent(facts: &Facts<'_>, host: HostId) -> bool {
+    let dead = Duration::from_millis(u64::from(facts.config.timing.host_dead_ms));
+    host != facts.me && facts.now.since(facts.watch.seen(host).silent_since()) >= dead
+}
+
+/// Whether a host is heard.
+pub fn is_present(facts: &Facts<'_>, host: HostId) -> bool {
+    facts.watch.seen(host).incarnation != 0 && !is_silent(facts, host)
 }
 
 /// Whether anything could ever prove that a host is off: without a level, a condemned host would stay condemned for ever.
@@ -223,8 +245,9 @@ fn close_host(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
         return true;
     }
     // Accused by silence for the sake of its nodes, which are all proven gone meanwhile: nothing is left to cut off.
-    if row.record.reason == Reason::Silent && !has_members(facts.config, next, host) {
-        next.confirm(Target::Host(host), Reason::Silent, &Evidence::by_itself(Class::VmGone), version);
+    let for_its_nodes = matches!(row.record.reason, Reason::Silent | Reason::ColdStart);
+    if for_its_nodes && !has_members(facts.config, next, host) {
+        next.confirm(Target::Host(host), row.record.reason, &Evidence::by_itself(Class::VmGone), version);
         return true;
     }
     false
@@ -266,6 +289,11 @@ fn evidence(rules: Rules, row: &NodeRow, local: &LocalNode, boot: BootId, admitt
     }
     if !rules.holds(Rule::E2) && local.gone_through != 0 && local.disks_qualify {
         return Some((Reason::VmGone, Class::VmGone));
+    }
+    if !row.run.is_some() {
+        // Nobody knows which run it was: none may be left.
+        let none = local.counter == 0 || local.gone_through >= local.counter && local.disks_qualify;
+        return none.then_some((Reason::VmGone, Class::VmGone));
     }
     if boot != row.run.boot {
         return Some((Reason::HostRebooted, Class::VmGone));

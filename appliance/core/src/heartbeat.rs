@@ -80,6 +80,8 @@ pub struct Follower {
     pub leader: Ballot,
     /// When the leader answered last; the origin: never.
     heard: Option<Instant>,
+    /// When any leader was heard last, or we led ourselves.
+    led_until: Instant,
     /// The newest stamp of the leader's clock.
     echo: u64,
     /// The newest stamp that was echoed with a promise.
@@ -101,6 +103,7 @@ impl Follower {
     pub const EMPTY: Self = Self {
         leader: Ballot::NONE,
         heard: None,
+        led_until: Instant::ZERO,
         echo: 0,
         promised_echo: 0,
         promise_until: Instant::ZERO,
@@ -116,6 +119,7 @@ impl Follower {
     pub fn follow(&mut self, now: Instant, leader: Ballot, heard: bool) {
         if heard {
             self.heard = Some(now);
+            self.led_until = now;
         }
         if self.leader == leader {
             return;
@@ -127,6 +131,17 @@ impl Follower {
         self.answered_sent = None;
         self.snapshots.clear();
         self.next_at = now;
+    }
+
+    /// There was a leader until now: ourselves, or we know of none because we only begin.
+    pub const fn was_led(&mut self, now: Instant) {
+        self.led_until = now;
+    }
+
+    /// For how long no leader was heard (SAFETY B2).
+    #[must_use]
+    pub const fn leaderless(&self, now: Instant) -> Duration {
+        now.since(self.led_until)
     }
 
     /// Follows nobody. Promises stand.
@@ -187,6 +202,7 @@ impl Follower {
             return None;
         }
         self.heard = Some(now);
+        self.led_until = now;
         self.echo = self.echo.max(stamp);
         self.answered_sent = self.answered_sent.max(Some(snapshot.sent));
         Some(snapshot)

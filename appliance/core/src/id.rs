@@ -55,6 +55,10 @@ number!(NodeId, "node");
 /// A number that changes at each boot of an appliance or a node and never comes back. Zero: none known.
 pub type Incarnation = u64;
 
+/// Not an incarnation that anybody draws: whatever runs there, if anything does. A cold start condemns it where nobody
+/// knows better (SAFETY B4).
+pub const WHOEVER: Incarnation = 1;
+
 /// Changes when a host's kernel boots (SAFETY E9). Zero: not known.
 pub type BootId = u64;
 

@@ -11,6 +11,7 @@ extern crate std;
 
 mod agreement;
 pub mod board;
+mod cold;
 pub mod config;
 mod courier;
 mod decide;

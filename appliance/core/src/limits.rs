@@ -84,6 +84,8 @@ pub const MAIL_OUT_MAX: usize = 256;
 pub const QUERIES_OUT_MAX: usize = 256;
 /// Answers to heartbeats whose snapshots of stamps are kept (16 heartbeats = 1.6 s at 100 ms: longer than any lease-worthy answer).
 pub const SNAPSHOTS_MAX: usize = 16;
+/// Hosts that a cold start has condemned at a time: the others may yet boot, and a room's power is not switched at once.
+pub const COLD_FENCES_MAX: usize = 4;
 /// Bits of the replay window of a sender: as many datagrams may be overtaken and still count once.
 pub const REPLAY_WINDOW: u64 = 128;
 
@@ -156,6 +158,10 @@ pub const RESTART_MS: u32 = 700;
 pub const ADMISSION_MS: u32 = 200;
 /// Every voter without a leader for so long, ms: then a cold start may be considered.
 pub const COLD_MS: u32 = 2500;
+/// After a cold start is committed, how long living sessions may take to report, ms, before whoever did not is fenced. Longer
+/// than most hosts take to boot, because a host that is only booting would be fenced too (SAFETY B6); if all have
+/// reported, nobody waits.
+pub const START_WAIT_MS: u32 = 30_000;
 /// How often the guard tells the appliance the host's clock, ms.
 pub const STAMP_MS: u32 = 200;
 /// A gap between guard stamps and own counter above this, ms: the appliance was stopped (SAFETY C5).

@@ -242,7 +242,8 @@ mod tests {
 
     #[test]
     fn each_message_goes_to_its_class() {
-        let commit = Message::Commit { slot: crate::wire::message::Slot::NONE };
+        let slot = crate::wire::message::Slot::NONE;
+        let commit = Message::Commit { slot, cluster: crate::id::Cluster::NONE, named: false };
         let answer = Message::OrderAnswer {
             ballot: crate::id::Ballot::NONE,
             attempt: 1,

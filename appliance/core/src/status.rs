@@ -319,6 +319,8 @@ pub enum Reason {
     LeftMounted = 11,
     /// It owned a service and said nothing of it in time (SAFETY I1).
     OwnerSilent = 12,
+    /// A cold start knows nothing of it (SAFETY B4).
+    ColdStart = 20,
 }
 
 impl Reason {
@@ -339,6 +341,7 @@ impl Reason {
             10 => Self::Stuck,
             11 => Self::LeftMounted,
             12 => Self::OwnerSilent,
+            20 => Self::ColdStart,
             _ => return None,
         })
     }
@@ -360,6 +363,7 @@ impl Reason {
             Self::Stuck => "stuck in a group's barrier",
             Self::LeftMounted => "left with a volume open",
             Self::OwnerSilent => "silent about a service that it got",
+            Self::ColdStart => "unknown after a cold start",
         }
     }
 }

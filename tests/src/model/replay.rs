@@ -390,7 +390,7 @@ impl<const N: usize> Walk<N> {
 
     fn learn(&mut self, host: u8) -> Done {
         let slot = self.slot(self.world.appliances[at(host)].slot);
-        let said = |it: &Letter| it.to == host && matches!(it.message, Message::Commit { slot: of } if of == slot);
+        let said = |it: &Letter| it.to == host && matches!(it.message, Message::Commit { slot: of, .. } if of == slot);
         self.cores.deliver(said);
         done(self.cores.version(host) == slot.version, "it does not hear of the commit")
     }

@@ -81,6 +81,13 @@ impl Queue {
         Some((when, event))
     }
 
+    /// Whatever is such will not happen: a tick of nobody does instead.
+    pub fn lose(&mut self, mut such: impl FnMut(&Event) -> bool) {
+        for event in self.events.iter_mut().flatten().filter(|event| such(event)) {
+            *event = Event::Tick { host: 1, life: u32::MAX };
+        }
+    }
+
     /// Whether anything that is to happen is such.
     pub fn any(&self, mut such: impl FnMut(&Event) -> bool) -> bool {
         self.events.iter().flatten().any(&mut such)

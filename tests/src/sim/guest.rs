@@ -6,6 +6,7 @@ use super::Micros;
 use super::clock::Clock;
 use super::dlm::Dlm;
 use super::mail::Mailman;
+use super::tale::Memory;
 use palisade_core::id::NodeId;
 use palisade_core::limits::FRAME_MAX;
 use palisade_core::wire::frame::Reader;
@@ -73,6 +74,8 @@ pub struct Guest {
     pub known: BTreeMap<u8, (NodeState, u64)>,
     /// Its half of the messages between nodes.
     pub mail: Mailman,
+    /// What it reports after a cold start.
+    pub(super) memory: Memory,
     /// It said BYE: it has no volume any more, and nothing to say.
     pub left: bool,
     /// Its volumes.
@@ -108,6 +111,7 @@ impl Guest {
             clock: Clock::new(0, 0, 0),
             known: BTreeMap::new(),
             mail: Mailman::default(),
+            memory: Memory::default(),
             left: false,
             dlm: Dlm::default(),
             session: 0,
@@ -158,6 +162,7 @@ impl Guest {
         self.mood = Mood::Well;
         self.known.clear();
         self.mail.boot();
+        self.memory = Memory::default();
         self.reader = Reader::new();
     }
 
@@ -215,7 +220,8 @@ impl Guest {
         if self.session == 0 && own >= self.hello_at {
             self.hello_at = own + HELLO;
             let node = NodeId::new(self.node);
-            self.say(&Message::Hello { node, incarnation: self.incarnation, nonce: self.incarnation });
+            let (incarnation, served) = (self.incarnation, self.memory.served);
+            self.say(&Message::Hello { node, incarnation, nonce: incarnation, served });
         } else if self.session != 0 && own >= self.beat_at {
             self.beat_at = own + BEAT;
             self.say(&Message::Beat { stamp: own });
@@ -251,6 +257,7 @@ impl Guest {
             }
             if frame.session == self.session {
                 self.dlm.hear(&message, frame.payload);
+                told.extend(self.memory.hear(self.node, &message, frame.payload));
             }
             heard.push((frame.session, message, frame.payload.to_vec()));
         }
@@ -260,8 +267,15 @@ impl Guest {
         let own = self.clock.at(now);
         for (session, message, payload) in heard {
             match message {
-                Message::Welcome { nonce, .. } if nonce == self.incarnation => {
+                Message::Welcome { nonce, cluster, .. } if nonce == self.incarnation => {
                     self.session = session;
+                    for (part, payload) in self.memory.report(self.node) {
+                        let mut buffer = [0; FRAME_MAX];
+                        self.out.push(part.frame(session, 0, &payload).emit(&mut buffer).to_vec());
+                    }
+                    if cluster.is_some() {
+                        self.memory.served = cluster;
+                    }
                     self.beat_at = own;
                     self.mail.welcome();
                     self.tick(now);

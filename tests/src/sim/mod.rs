@@ -9,6 +9,7 @@ mod appliance;
 pub mod calm;
 pub mod check;
 mod clock;
+mod cold;
 pub mod config;
 pub mod coverage;
 mod devices;
@@ -27,6 +28,7 @@ mod operators;
 mod pdu;
 pub mod story;
 mod table;
+mod tale;
 mod traffic;
 
 pub use appliance::RING_MAX;

@@ -229,7 +229,15 @@ impl Cluster {
         self.incarnations += 1;
         self.hosts[at].said.clear();
         self.hosts[at].session = 0;
-        self.say(at, &Word::Hello { node: node(at), incarnation: self.incarnations, nonce: 1 });
+        self.say(
+            at,
+            &Word::Hello {
+                node: node(at),
+                incarnation: self.incarnations,
+                nonce: 1,
+                served: palisade_core::id::Cluster::NONE,
+            },
+        );
         let host = &mut self.hosts[at];
         let (mut reader, mut bytes) = (Reader::new(), host.said.as_slice());
         while let Some(frame) = reader.next(&mut bytes) {

@@ -166,7 +166,10 @@ impl Acceptor {
     fn accept_next(&mut self, slot: Slot) -> Taken {
         let row = self.scratch.host(self.me);
         let names_us = row.counts() && row.incarnation == self.incarnation || !self.rules.holds(Rule::A4);
-        if !names_us || self.scratch.version != slot.version {
+        // Between two cluster incarnations the number decides: neither knew of the other's ballots (SAFETY B5).
+        let (ours, theirs) = (self.accepted.cluster, self.scratch.cluster);
+        let over = self.memory && theirs.differs(ours) && theirs.number <= ours.number;
+        if !names_us || over || self.scratch.version != slot.version {
             return Taken::Nothing;
         }
         self.promised = slot.ballot;
@@ -207,13 +210,6 @@ impl Acceptor {
         self.holds = Scratch::Anything;
     }
 
-    /// An empty state, to be founded and adopted.
-    pub fn blank(&mut self) -> &mut State {
-        self.forget_scratch();
-        self.scratch.clear();
-        &mut self.scratch
-    }
-
     /// The committed state under the next version, to be changed. A leader looks much more often than it finds something
     /// to change, so the copy of what it looked at last serves again. After a change it must be adopted.
     pub fn next(&mut self) -> &mut State {
@@ -246,6 +242,27 @@ impl Acceptor {
     #[must_use]
     pub fn learns(&self, slot: Slot) -> bool {
         self.memory && slot == self.slot && self.committed_slot != slot && slot.ballot >= self.promised
+    }
+
+    /// Whether what another appliance accepted, and knows to be committed, says that what we accepted is committed. A
+    /// leader proposes its next version only when the one before is committed.
+    #[must_use]
+    pub fn overhears(&self, accepted: Slot, committed: Slot) -> bool {
+        let follows = |slot: Slot| slot.ballot == self.slot.ballot && slot.version > self.slot.version;
+        let says = committed == self.slot || follows(committed) || follows(accepted);
+        self.memory && says && self.committed_slot != self.slot
+    }
+
+    /// Forgets every state: its cluster incarnation is over. What was promised stands (SAFETY B5).
+    pub fn void(&mut self) {
+        self.memory = false;
+        self.slot = Slot::NONE;
+        self.accepted.clone_from(&State::EMPTY);
+        self.committed.clone_from(&State::EMPTY);
+        self.committed_slot = Slot::NONE;
+        self.encoded.build(&self.accepted, &mut self.delta);
+        self.encoded.turn();
+        self.forget_fetched();
     }
 
     /// What was accepted is committed.
@@ -335,7 +352,7 @@ mod tests {
         let (mut leader, mut member) = (Box::new(Acceptor::EMPTY), Box::new(Acceptor::EMPTY));
         leader.start(HostId::new(2), 22, Rules::ALL);
         member.start(HostId::new(1), 11, Rules::ALL);
-        let state = leader.blank();
+        let state = &mut leader.scratch;
         state.version = 1;
         state.admit(HostId::new(1), 11, 0);
         state.admit(HostId::new(2), 22, 0);

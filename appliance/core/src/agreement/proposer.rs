@@ -59,6 +59,12 @@ impl Proposer {
         self.electors[host.index()] = incarnation;
     }
 
+    /// Whether this host voted for it as this incarnation.
+    #[must_use]
+    pub const fn is_elector(&self, host: HostId, incarnation: Incarnation) -> bool {
+        self.electors[host.index()] == incarnation && incarnation != 0
+    }
+
     /// Leads no more.
     pub const fn end(&mut self) {
         self.ballot = Ballot::NONE;

@@ -7,13 +7,13 @@
 
 use super::Voters;
 use super::acceptor::{Acceptor, Taken};
-use super::election::{Election, Phase, Step};
+use super::election::{Election, Granted, Phase, Step};
 use super::proposer::Proposer;
 use crate::courier::Courier;
 use crate::id::{Cluster, HostId, Incarnation};
 use crate::rule::{Rule, Rules};
 use crate::time::{Duration, Instant};
-use crate::wire::message::{Message, Slot};
+use crate::wire::message::{Message, Slot, Standing};
 use std::boxed::Box;
 use std::collections::BTreeMap;
 use std::string::String;
@@ -89,6 +89,16 @@ impl Host {
         let admitted = self.admitted || self.acceptor.accepted.is_founding();
         self.acceptor.memory && (admitted || !self.proposer.rules.holds(Rule::B1Vote))
     }
+
+    fn granted(&self) -> Granted {
+        Granted {
+            incarnation: self.incarnation,
+            slot: self.acceptor.slot,
+            digest: self.acceptor.encoded.content.digest,
+            elector: self.is_elector(),
+            cluster: self.acceptor.accepted.cluster,
+        }
+    }
 }
 
 impl World {
@@ -125,12 +135,12 @@ impl World {
     }
 
     fn walk(mut self) -> Self {
-        self.stand(HostId::new(1), true);
+        self.stand(HostId::new(1), Standing::FirstBoot);
         for _ in 0..STEPS {
             let host = HostId::new(u8::try_from(1 + self.below(self.hosts.len())).expect("few"));
             match self.below(100) {
                 0..2 => self.restart(host),
-                2..6 => self.stand(host, false),
+                2..6 => self.stand(host, Standing::Ordinary),
                 6..16 => self.change(host),
                 16..24 => self.again(host),
                 _ => self.deliver(),
@@ -152,22 +162,21 @@ impl World {
         }
     }
 
-    fn stand(&mut self, me: HostId, first_boot: bool) {
+    fn stand(&mut self, me: HostId, standing: Standing) {
         let host = self.at(me);
-        if !first_boot && !host.is_elector() {
+        if standing == Standing::Ordinary && !host.is_elector() {
             return;
         }
         host.proposer.end();
         host.courier.clear();
         host.election.round = host.election.round.max(host.acceptor.promised.round);
-        let ballot = host.election.stand(NOW, me, host.acceptor.promised, first_boot);
+        let ballot = host.election.stand(NOW, me, host.acceptor.promised, standing);
         assert!(host.acceptor.promise(ballot));
         host.acceptor.forget_fetched();
-        let (slot, digest, memory) = (host.acceptor.slot, host.acceptor.encoded.content.digest, host.acceptor.memory);
-        let incarnation = host.incarnation;
-        host.election.grant(me, incarnation, slot, digest, memory);
+        let granted = host.granted();
+        host.election.grant(me, granted);
         for id in (1..).map(HostId::new).take(self.hosts.len()).filter(|&id| id != me) {
-            self.send(me, id, Message::Vote { ballot, first_boot }, &[]);
+            self.send(me, id, Message::Vote { ballot, standing }, &[]);
         }
         self.outcome(me);
     }
@@ -175,20 +184,14 @@ impl World {
     fn outcome(&mut self, me: HostId) {
         let (voters, host) = (&self.voters, &mut self.hosts[me.index() - 1]);
         let ballot = host.election.ballot;
-        match host.election.outcome(NOW, P, voters, host.acceptor.held()) {
+        match host.election.outcome(NOW, P, voters, host.acceptor.held(), true) {
             Step::Fetch(from, slot) => self.send(me, from, Message::Fetch { ballot, slot }, &[]),
-            Step::Won(first_boot) => {
-                if first_boot {
-                    let founded = host.acceptor.blank();
-                    founded.found(Cluster { number: 1, random: 1 });
-                    for voter in voters.all() {
-                        founded.admit(voter, host.election.voted(voter).expect("all voted"), 0);
-                    }
-                    for id in 0..MORE_ROWS {
-                        founded.admit(HostId::new(255 - id), 9, 0);
-                    }
-                } else {
-                    host.acceptor.take_held();
+            Step::Won(standing) => {
+                host.acceptor.take_held();
+                if standing == Standing::FirstBoot {
+                    let election = &host.election;
+                    let voted = |id: HostId| (id.get() > 255 - MORE_ROWS).then_some(9).or(election.voted(id));
+                    host.acceptor.scratch.found(Cluster { number: 1, random: 1 }, voted);
                 }
                 let version = host.acceptor.scratch.version;
                 host.acceptor.adopt(Slot { ballot, version });
@@ -247,7 +250,7 @@ impl World {
         self.commit(me);
         self.sum.commits += 1;
         for id in (1..).map(HostId::new).take(self.hosts.len()).filter(|&id| id != me) {
-            self.send(me, id, Message::Commit { slot }, &[]);
+            self.send(me, id, Message::Commit { slot, cluster: Cluster::NONE, named: true }, &[]);
         }
     }
 
@@ -335,8 +338,9 @@ impl World {
         let (from, to) = (letter.from, letter.to);
         let host = self.at(to);
         match letter.message {
-            Message::Vote { ballot, first_boot } => {
+            Message::Vote { ballot, standing } => {
                 host.election.round = host.election.round.max(ballot.round);
+                let first_boot = standing == Standing::FirstBoot;
                 let able = if first_boot { !host.acceptor.memory } else { host.is_elector() };
                 if ballot > host.acceptor.promised && able {
                     assert!(host.acceptor.promise(ballot));
@@ -344,15 +348,26 @@ impl World {
                     host.courier.clear();
                     host.election.rest(NOW);
                     let (promised, accepted) = (host.acceptor.promised, host.acceptor.slot);
-                    let (digest, memory) = (host.acceptor.encoded.content.digest, host.acceptor.memory);
-                    let answer = Message::VoteAnswer { ballot, granted: true, promised, accepted, digest, memory };
+                    let Granted { digest, elector, cluster, .. } = host.granted();
+                    let (granted, committed) = (true, host.acceptor.committed_slot);
+                    let answer = Message::VoteAnswer {
+                        ballot,
+                        granted,
+                        promised,
+                        accepted,
+                        digest,
+                        elector,
+                        cluster,
+                        committed,
+                    };
                     self.send(to, from, answer, &[]);
                 }
             }
-            Message::VoteAnswer { ballot, accepted, digest, memory, .. }
+            Message::VoteAnswer { ballot, accepted, digest, elector, cluster, .. }
                 if ballot == host.election.ballot && host.election.phase == Phase::Voting =>
             {
-                host.election.grant(from, letter.sender, accepted, digest, memory);
+                let incarnation = letter.sender;
+                host.election.grant(from, Granted { incarnation, slot: accepted, digest, elector, cluster });
                 self.outcome(to);
             }
             Message::Fetch { ballot, slot } if ballot == host.acceptor.promised && slot == host.acceptor.slot => {
@@ -381,7 +396,7 @@ impl World {
                     self.consider(to);
                 }
             }
-            Message::Commit { slot } => {
+            Message::Commit { slot, .. } => {
                 let lives = slot.ballot.host == from && slot.ballot >= host.acceptor.promised;
                 if lives && !host.proposer.leads() && host.acceptor.learns(slot) {
                     self.commit(to);

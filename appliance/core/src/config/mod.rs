@@ -83,6 +83,8 @@ pub struct Timing {
     pub admission_ms: u32,
     /// When a cold start may be considered.
     pub cold_ms: u32,
+    /// How long a cold start waits for reports.
+    pub start_wait_ms: u32,
     /// Time between two stamps of the guard.
     pub stamp_ms: u32,
     /// A larger gap means that the appliance was stopped.
@@ -118,6 +120,7 @@ impl Timing {
         restart_ms: 0,
         admission_ms: 0,
         cold_ms: 0,
+        start_wait_ms: 0,
         stamp_ms: 0,
         stamp_gap_max_ms: 0,
         order_ms: 0,
@@ -143,6 +146,7 @@ impl Timing {
         restart_ms: limits::RESTART_MS,
         admission_ms: limits::ADMISSION_MS,
         cold_ms: limits::COLD_MS,
+        start_wait_ms: limits::START_WAIT_MS,
         stamp_ms: limits::STAMP_MS,
         stamp_gap_max_ms: limits::STAMP_GAP_MAX_MS,
         order_ms: limits::ORDER_MS,

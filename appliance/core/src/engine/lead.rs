@@ -5,33 +5,25 @@ use crate::decide::{self, Facts};
 use crate::fencing::Verdict;
 use crate::fencing::harness::Scene;
 use crate::heartbeat::leader_lease;
-use crate::id::{Cluster, HostId, Incarnation};
+use crate::id::{HostId, Incarnation};
 use crate::limits::RESEND_MS;
 use crate::rule::Rule;
-use crate::state::State;
+use crate::state::{Stage, State};
 use crate::status::HostState;
 use crate::time::Instant;
-use crate::wire::message::{Heartbeat, Message, Slot};
+use crate::wire::message::{Heartbeat, Message, Report, Slot, Standing};
 use crate::wire::node::NodeState;
 
 impl Engine {
     /// Won: adopts the greatest state of its votes and proposes it again under its own ballot, before anything else
-    /// (SAFETY A3). A first boot begins the first cluster incarnation with all voters.
-    pub(super) fn begin_lead(&mut self, now: Instant, first_boot: bool) {
+    /// (SAFETY A3). A first boot or a cold start proposes the first view of a new cluster incarnation instead.
+    pub(super) fn begin_lead(&mut self, now: Instant, standing: Standing) {
         let ballot = self.election.ballot;
         let won_at = self.election.started;
-        if first_boot {
-            let [a, b, c, d, ..] = self.entropy.next().to_le_bytes();
-            let founded = self.acceptor.blank();
-            founded.found(Cluster { number: 1, random: u32::from_le_bytes([a, b, c, d]) });
-            for voter in self.voters.all() {
-                if let Some(incarnation) = self.election.voted(voter) {
-                    let boot = if voter == self.me { self.local.boot } else { 0 };
-                    founded.admit(voter, incarnation, boot);
-                }
-            }
-        } else {
+        if standing == Standing::Ordinary {
             self.acceptor.take_held();
+        } else {
+            self.found(standing);
         }
         let version = self.acceptor.scratch.version;
         let old_leader = self.acceptor.slot.ballot.host;
@@ -44,6 +36,7 @@ impl Engine {
             }
         }
         self.watch.begin(now);
+        self.cold.begin(now);
         self.quorum_echo = Instant::ZERO;
         self.harness.begin(now);
         self.reports.begin(now);
@@ -71,6 +64,7 @@ impl Engine {
         }
         log::warn!("leads no more: {why}");
         self.proposer.end();
+        self.follower.was_led(now);
         self.courier.clear();
         self.follower.forsake();
         let pause = now + self.jitter();
@@ -110,7 +104,7 @@ impl Engine {
         if self.proposer.in_flight {
             self.consider_commit(now);
         } else {
-            self.outbox.send(from, Message::Commit { slot });
+            self.send_commit(from);
         }
     }
 
@@ -122,16 +116,15 @@ impl Engine {
         self.proposer.in_flight = false;
         self.proposer.established = true;
         self.commit(now);
-        let slot = self.acceptor.committed_slot;
         for host in &self.config().hosts {
             if host.id != self.me.get() {
-                self.outbox.send(HostId::new(host.id), Message::Commit { slot });
+                self.send_commit(HostId::new(host.id));
             }
         }
         self.dirty = true;
         self.harness_timer = now;
-        let row = self.view().host(self.me);
-        if row.state != HostState::Member {
+        // Out of the view it was only not heard for a while: it admits itself again.
+        if matches!(self.view().host(self.me).state, HostState::Condemned | HostState::Down) {
             self.step_down(now, "it is condemned itself");
         }
     }
@@ -139,6 +132,9 @@ impl Engine {
     pub(super) fn on_heartbeat(&mut self, now: Instant, from: HostId, incarnation: Incarnation, beat: &Heartbeat) {
         if !self.proposer.leads() || beat.ballot != self.proposer.ballot {
             return;
+        }
+        if self.is_foreign(from, incarnation, beat) {
+            return self.send_commit(from);
         }
         let row = self.view().host(from);
         if row.incarnation == incarnation && matches!(row.state, HostState::Condemned | HostState::Down) {
@@ -152,6 +148,7 @@ impl Engine {
                 ballot: self.proposer.ballot,
                 stamp: now.as_micros(),
                 committed,
+                cluster: self.view().cluster,
             };
             self.outbox.send(from, answer);
             self.watch.answered(now, from);
@@ -160,6 +157,27 @@ impl Engine {
         let behind = beat.accepted < self.acceptor.slot && !self.proposer.in_flight;
         if behind && self.acceptor.accepted.host(from).incarnation == incarnation {
             self.courier.propose(from);
+        }
+    }
+
+    /// Whether this heartbeat remembers another cluster incarnation, under an incarnation that ours does not name. Ours is
+    /// raised above it, if need be; then its sender finds that its own is over (SAFETY B5).
+    fn is_foreign(&mut self, from: HostId, incarnation: Incarnation, beat: &Heartbeat) -> bool {
+        let row = self.acceptor.accepted.host(from);
+        let named = row.counts() && row.incarnation == incarnation;
+        let foreign = beat.memory && beat.cluster.differs(self.acceptor.accepted.cluster);
+        if foreign && self.proposer.established {
+            self.dirty |= self.cold.meet(beat.cluster.number);
+        }
+        foreign && !named
+    }
+
+    /// A page of a session's report.
+    pub(super) fn on_report(&mut self, from: HostId, incarnation: Incarnation, report: &Report) {
+        let row = self.view().host(from);
+        let sound = row.incarnation == incarnation && row.state == HostState::Member;
+        if self.proposer.established && sound && self.view().stage == Stage::Collecting {
+            self.dirty |= self.cold.take(from, report);
         }
     }
 
@@ -196,7 +214,7 @@ impl Engine {
         let ends = |echo: Instant| echo.max(self.proposer.since) + lease;
         if now >= ends(self.quorum_echo) || self.lease_timer != self.watch.next_at {
             self.lease_timer = self.watch.next_at;
-            self.quorum_echo = self.watch.quorum_echo(now, self.voters.quorum(), self.voters.all());
+            self.quorum_echo = self.watch.quorum_echo(now, self.voters.quorum(), self.echoing());
             if self.proposer.established
                 && let Some(snapshot) = self.watch.renew(self.quorum_echo)
             {
@@ -206,6 +224,18 @@ impl Engine {
         let ends = self.quorum_echo.max(self.proposer.since) + lease;
         self.due(ends);
         now < ends
+    }
+
+    /// The voters whose echoes keep the lead: those that could accept what it proposes. One that lost its memory follows,
+    /// too, but a leader who counted it would go on for ever without being able to commit anything.
+    fn echoing(&self) -> impl Iterator<Item = HostId> {
+        let counts = |host: &HostId| {
+            let incarnation = self.watch.seen(*host).incarnation;
+            let row = self.view().host(*host);
+            let named = self.proposer.established && row.counts() && row.incarnation == incarnation;
+            incarnation != 0 && (named || self.proposer.is_elector(*host, incarnation))
+        };
+        self.voters.all().filter(counts)
     }
 
     /// The leader's heartbeat to itself, and its look around once in a period.
@@ -218,6 +248,7 @@ impl Engine {
         let mut beat = self.heartbeat(now);
         beat.ballot = self.proposer.ballot;
         self.locals_told = beat.locals;
+        self.send_tales(now);
         self.dirty |= self.watch.take_own(now, self.me, self.incarnation, &beat) || due;
         if due {
             let snapshot = self.snapshot();
@@ -245,6 +276,7 @@ impl Engine {
             since: self.lead_since,
             released: self.brake.releases(self.config(), self.quorum_echo),
             rules: self.rules,
+            cold: &self.cold,
         };
         if change(&facts, self.acceptor.next()) {
             let slot = Slot { ballot: self.proposer.ballot, version: self.acceptor.scratch.version };
@@ -258,7 +290,8 @@ impl Engine {
 
     fn fence(&mut self, now: Instant) {
         let early = !self.rules.holds(Rule::A2);
-        if !self.proposer.established && !early {
+        let collects = self.view().stage == Stage::Collecting;
+        if (!self.proposer.established || collects) && !early {
             return;
         }
         if now < self.harness_timer && !early {

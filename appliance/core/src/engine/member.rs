@@ -2,15 +2,15 @@
 
 use super::Engine;
 use crate::agreement::acceptor::Taken;
-use crate::agreement::election::{Phase, Step};
+use crate::agreement::election::{Answer, Granted, Phase, Step};
 use crate::heartbeat::Snapshot;
-use crate::id::{Ballot, HostId, Incarnation};
+use crate::id::{Ballot, Cluster, HostId, Incarnation};
 use crate::limits::{LOCAL_NODES_MAX, RELEASE, RESEND_MS, URGENT_MS};
 use crate::rule::Rule;
 use crate::status::{Counter, HostState};
 use crate::time::{Duration, Instant};
 use crate::wire::guard;
-use crate::wire::message::{Heartbeat, LocalNode, Message, Piece, Proposal, Slot};
+use crate::wire::message::{Heartbeat, LocalNode, Message, Piece, Proposal, Slot, Standing};
 use crate::wire::node as protocol;
 
 impl Engine {
@@ -24,7 +24,7 @@ impl Engine {
     pub(super) fn on_known(&mut self, from: HostId, incarnation: Incarnation) {
         log::debug!("{from} is incarnation {incarnation:x}");
         if self.proposer.leads() {
-            self.outbox.send(from, Message::Commit { slot: self.acceptor.committed_slot });
+            self.send_commit(from);
         } else if self.election.phase == Phase::Asking && self.voters.votes(from) {
             // Only the newcomer is asked, under the question that is out: asking all again would cost n^3 at a first boot.
             let (number, promised) = (self.election.number, self.acceptor.promised);
@@ -65,6 +65,10 @@ impl Engine {
         if self.election.phase == Phase::Voting {
             let until = self.election.started + Self::span(self.timing.election_max_ms);
             if now < until {
+                if self.election.standing != Standing::Ordinary {
+                    self.consider_outcome(now);
+                    self.due(self.election.started + Self::span(self.timing.election_max_ms / 2));
+                }
                 return self.due(until);
             }
             let pause = now + self.jitter();
@@ -96,12 +100,24 @@ impl Engine {
         if self.condemned || self.view().host(self.me).state == HostState::Condemned {
             return;
         }
-        let may_vote = self.may_vote(now);
-        match self.election.stands(now, self.me, &self.voters, self.acceptor.memory, may_vote) {
-            Step::Stand(first_boot) => self.stand(now, first_boot),
+        let (own, cold) = (self.answer(now), Self::span(self.timing.cold_ms));
+        match self.election.stands(now, self.me, &self.voters, own, cold) {
+            Step::Stand(Standing::Cold) => {
+                let jitter = self.jitter();
+                if self.election.may_begin_cold(now, jitter) {
+                    self.stand(now, Standing::Cold);
+                }
+            }
+            Step::Stand(standing) => self.stand(now, standing),
             _ if now < self.election.not_before => self.due(self.election.not_before),
             _ => {}
         }
+    }
+
+    /// What we would answer to a candidate's question.
+    fn answer(&self, now: Instant) -> Answer {
+        let (cluster, leaderless) = (self.acceptor.accepted.cluster, self.follower.leaderless(now));
+        Answer { cluster, may_vote: self.may_vote(now), leaderless }
     }
 
     /// Whether our vote counts now: not within P of our boot or admission (SAFETY B1), and not while a promise to another
@@ -111,34 +127,49 @@ impl Engine {
     }
 
     /// Whether it is one of those whose memory elections rest on. To have *accepted* a view that admits it is not enough:
-    /// that view may never be committed, and must not outvote one that was (SAFETY B1). The founding view needs all votes.
+    /// that view may never be committed, and must not outvote one that was (SAFETY B1). A founding view names who voted for it.
     fn is_elector(&self, now: Instant) -> bool {
         let founding = self.acceptor.accepted.is_founding();
         let admitted = self.admitted_at.is_some() || founding || !self.rules.holds(Rule::B1Vote);
         self.acceptor.memory && admitted && now >= self.vote_from
     }
 
-    pub(super) fn stand(&mut self, now: Instant, first_boot: bool) {
-        let ballot = self.election.stand(now, self.me, self.acceptor.promised, first_boot);
+    pub(super) fn stand(&mut self, now: Instant, standing: Standing) {
+        let ballot = self.election.stand(now, self.me, self.acceptor.promised, standing);
         assert!(self.acceptor.promise(ballot), "a candidate's ballot is above all that it promised");
         self.follower.forsake();
         self.acceptor.forget_fetched();
         self.count(Counter::Elections);
-        log::info!("stands for election under ballot {ballot}{}", if first_boot { " (first boot)" } else { "" });
-        let (slot, digest) = (self.acceptor.slot, self.acceptor.encoded.content.digest);
-        self.election.grant(self.me, self.incarnation, slot, digest, self.acceptor.memory);
-        for voter in self.voters.all().filter(|&voter| voter != self.me) {
-            self.outbox.send(voter, Message::Vote { ballot, first_boot });
+        log::info!("stands for election under ballot {ballot}, {standing:?}");
+        let granted = self.granted(now);
+        self.election.grant(self.me, granted);
+        // A first boot or a cold start names everybody who votes for it, so everybody is asked.
+        for host in self.config().hosts.iter().map(|host| HostId::new(host.id)) {
+            if host != self.me && (self.voters.votes(host) || standing != Standing::Ordinary) {
+                self.outbox.send(host, Message::Vote { ballot, standing });
+            }
         }
         self.consider_outcome(now);
+    }
+
+    /// What our vote says.
+    fn granted(&self, now: Instant) -> Granted {
+        Granted {
+            incarnation: self.incarnation,
+            slot: self.acceptor.slot,
+            digest: self.acceptor.encoded.content.digest,
+            elector: self.is_elector(now),
+            cluster: self.acceptor.accepted.cluster,
+        }
     }
 
     pub(super) fn on_ask(&mut self, now: Instant, from: HostId, number: u32, promised: Ballot) {
         if self.proposer.leads() && promised > self.proposer.ballot {
             // A voter promised a higher ballot that came to nothing: only under a new ballot can we lead it again.
             self.election.round = self.election.round.max(promised.round);
+            let standing = if self.proposer.established { Standing::Ordinary } else { self.election.standing };
             self.step_down(now, "a voter promised a higher ballot");
-            return self.stand(now, false);
+            return self.stand(now, standing);
         }
         let leader = if self.proposer.leads() {
             self.proposer.ballot
@@ -147,19 +178,30 @@ impl Engine {
         } else {
             Ballot::NONE
         };
+        let Answer { cluster, may_vote, leaderless } = self.answer(now);
         let answer = Message::AskAnswer {
             number,
             leader,
             promised: self.acceptor.promised,
             memory: self.acceptor.memory,
-            may_vote: self.may_vote(now),
+            may_vote,
+            cluster,
+            leaderless_ms: u32::try_from(leaderless.as_millis()).unwrap_or(u32::MAX),
+            accepted: self.acceptor.slot,
+            committed: self.acceptor.committed_slot,
         };
         self.outbox.send(from, answer);
     }
 
     pub(super) fn on_ask_answer(&mut self, now: Instant, from: HostId, answer: &Message) {
-        let Message::AskAnswer { number, leader, promised, memory, may_vote } = *answer else { return };
+        let Message::AskAnswer {
+            number, leader, promised, may_vote, leaderless_ms, cluster, accepted, committed, ..
+        } = *answer
+        else {
+            return;
+        };
         self.election.round = self.election.round.max(promised.round);
+        self.overhear(now, accepted, committed);
         if self.proposer.leads() || self.election.phase != Phase::Asking {
             return;
         }
@@ -169,15 +211,32 @@ impl Engine {
             }
             return;
         }
-        self.election.heard_none(from, number, memory, may_vote);
+        let answer = Answer { cluster, may_vote, leaderless: Self::span(leaderless_ms) };
+        self.election.heard_none(now, from, number, answer);
         self.consider_standing(now);
     }
 
-    pub(super) fn on_vote(&mut self, now: Instant, from: HostId, ballot: Ballot, first_boot: bool) {
+    /// What another appliance accepted, and knows to be committed. Who knows of a commit tells, and be it by having accepted
+    /// the same leader's next proposal: otherwise an appliance whose leader died before it told of its admission could not
+    /// vote, where its vote is needed.
+    fn overhear(&mut self, now: Instant, accepted: Slot, committed: Slot) {
+        if self.acceptor.overhears(accepted, committed) && !self.proposer.leads() {
+            self.commit(now);
+        }
+    }
+
+    pub(super) fn on_vote(&mut self, now: Instant, from: HostId, ballot: Ballot, standing: Standing) {
         self.election.round = self.election.round.max(ballot.round);
         let same_leader = self.follower.leader.host == from && self.follower.leader != Ballot::NONE;
         let free = now >= self.follower.promise_until() && !self.follower.hears(now, self.promise());
-        let able = if first_boot { !self.acceptor.memory } else { self.is_elector(now) };
+        let able = match standing {
+            Standing::Ordinary => self.is_elector(now),
+            Standing::FirstBoot => !self.acceptor.memory || !self.voters.votes(self.me),
+            // A voter that heard a leader not long ago may yet hear the next one (SAFETY B2).
+            Standing::Cold => {
+                self.follower.leaderless(now) >= Self::span(self.timing.cold_ms) || !self.rules.holds(Rule::B2)
+            }
+        };
         let granted = ballot > self.acceptor.promised
             && ballot.host == from
             && !self.proposer.leads()
@@ -190,25 +249,32 @@ impl Engine {
             self.election.rest(pause);
             log::info!("votes for {from} under ballot {ballot}");
         }
+        let Granted { slot, digest, elector, cluster, .. } = self.granted(now);
         let answer = Message::VoteAnswer {
             ballot,
             granted,
             promised: self.acceptor.promised,
-            accepted: self.acceptor.slot,
-            digest: self.acceptor.encoded.content.digest,
-            memory: self.acceptor.memory,
+            accepted: slot,
+            digest,
+            elector,
+            cluster,
+            committed: self.acceptor.committed_slot,
         };
         self.outbox.send(from, answer);
     }
 
     pub(super) fn on_vote_answer(&mut self, now: Instant, from: HostId, incarnation: Incarnation, answer: &Message) {
-        let Message::VoteAnswer { ballot, granted, promised, accepted, digest, memory } = *answer else { return };
+        let Message::VoteAnswer { ballot, granted, promised, accepted, digest, elector, cluster, committed } = *answer
+        else {
+            return;
+        };
         self.election.round = self.election.round.max(promised.round);
+        self.overhear(now, accepted, committed);
         if self.election.phase != Phase::Voting || ballot != self.election.ballot {
             return;
         }
         if granted {
-            self.election.grant(from, incarnation, accepted, digest, memory);
+            self.election.grant(from, Granted { incarnation, slot: accepted, digest, elector, cluster });
             self.consider_outcome(now);
         } else if promised > ballot {
             let pause = now + self.jitter();
@@ -217,11 +283,12 @@ impl Engine {
     }
 
     pub(super) fn consider_outcome(&mut self, now: Instant) {
-        match self.election.outcome(now, self.promise(), &self.voters, self.acceptor.held()) {
+        let all = self.all_voted(now);
+        match self.election.outcome(now, self.promise(), &self.voters, self.acceptor.held(), all) {
             Step::Fetch(from, slot) => {
                 self.outbox.send(from, Message::Fetch { ballot: self.election.ballot, slot });
             }
-            Step::Won(first_boot) => self.begin_lead(now, first_boot),
+            Step::Won(standing) => self.begin_lead(now, standing),
             Step::Wait | Step::Stand(_) => {}
         }
     }
@@ -256,10 +323,11 @@ impl Engine {
     }
 
     /// A leader's word: it leads, and this is committed.
-    pub(super) fn on_commit(&mut self, now: Instant, from: HostId, slot: Slot) {
+    pub(super) fn on_commit(&mut self, now: Instant, from: HostId, slot: Slot, cluster: Cluster, named: bool) {
         if slot.ballot.host != from || slot.ballot < self.acceptor.promised || self.proposer.leads() {
             return;
         }
+        self.meet(now, slot, cluster, named);
         self.follower.follow(now, slot.ballot, true);
         self.learn(now, slot);
     }
@@ -273,6 +341,7 @@ impl Engine {
     /// What was accepted is committed: it takes effect, and the sessions are told what changed.
     pub(super) fn commit(&mut self, now: Instant) {
         self.tell_changes();
+        self.greet_anew();
         self.acceptor.commit();
         self.count(Counter::ViewsCommitted);
         let slot = self.acceptor.committed_slot;
@@ -304,6 +373,7 @@ impl Engine {
             memory: self.acceptor.memory,
             accepted: self.acceptor.slot,
             committed: self.acceptor.committed.version,
+            cluster: self.acceptor.accepted.cluster,
             boot: self.local.boot,
             sealed: true,
             release: RELEASE,
@@ -321,6 +391,7 @@ impl Engine {
         let mut beat = self.heartbeat(now);
         (beat.number, beat.echo) = self.follower.beat(now, self.promise(), self.snapshot());
         self.locals_told = beat.locals;
+        self.send_tales(now);
         self.outbox.send(self.follower.leader.host, Message::Heartbeat(beat));
         let period = Self::span(self.timing.heartbeat_ms);
         if now >= self.follower.next_at {
@@ -337,8 +408,9 @@ impl Engine {
         number: u32,
         ballot: Ballot,
         stamp: u64,
-        committed: Slot,
+        committed: (Slot, Cluster),
     ) {
+        let (committed, cluster) = committed;
         if ballot != self.follower.leader || from != ballot.host || ballot < self.acceptor.promised {
             return;
         }
@@ -348,7 +420,7 @@ impl Engine {
         }
         self.learn(now, committed);
         let snapshot = if self.rules.holds(Rule::C3) { snapshot } else { self.snapshot() };
-        if self.admitted_at.is_some() && !self.condemned {
+        if self.admitted_at.is_some() && !self.condemned && !cluster.differs(self.view().cluster) {
             self.renew(&snapshot);
         }
     }
@@ -364,7 +436,8 @@ impl Engine {
             let session = self.sessions.get(road);
             let row = self.view().node(session.node);
             let member = row.state == protocol::NodeState::Up && row.incarnation == incarnation;
-            if incarnation != 0 && stamp != 0 && member && session.open && session.incarnation == incarnation {
+            let lives = member || self.outlives_cold(slot);
+            if incarnation != 0 && stamp != 0 && lives && session.open && session.incarnation == incarnation {
                 let lease_ms = self.timing.node_lease_ms;
                 self.outbox.say(road, protocol::Message::Lease { stamp, lease_ms });
             }

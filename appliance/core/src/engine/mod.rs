@@ -5,6 +5,7 @@
 //! (STATUS). Must never read a clock, allocate, or do I/O.
 
 mod check;
+mod cold;
 mod groups;
 mod lead;
 mod member;
@@ -19,6 +20,7 @@ use crate::agreement::Voters;
 use crate::agreement::acceptor::Acceptor;
 use crate::agreement::election::Election;
 use crate::agreement::proposer::Proposer;
+use crate::cold::{Cold, Tales};
 use crate::config::{Config, Timing};
 use crate::courier::Courier;
 use crate::entropy::Entropy;
@@ -94,6 +96,9 @@ pub struct Engine {
     outbox: Outbox,
     messaging: Messaging,
     courier: Courier,
+    /// What local sessions know of the time before a cold start, and what the leader heard of it.
+    tales: Tales,
+    cold: Cold,
     requests: Vec<operate::Request, { operate::REQUESTS_MAX }>,
     /// Since when what the view says has been so.
     ages: Ages,
@@ -180,6 +185,8 @@ impl Engine {
             outbox: Outbox::EMPTY,
             messaging: Messaging::EMPTY,
             courier: Courier::IDLE,
+            tales: Tales::EMPTY,
+            cold: Cold::EMPTY,
             requests: Vec::new(),
             ages: Ages::EMPTY,
             brake: Brake::EMPTY,
@@ -233,6 +240,7 @@ impl Engine {
         self.local.start(config, boot.host);
         self.sessions.start(&config.local_nodes(boot.host));
         self.vote_from = now + self.promise();
+        self.follower.was_led(now);
         // Everybody else may be there already: the first question needs no jitter, standing does.
         self.election.not_before = now + self.jitter();
         self.outbox.guard(crate::wire::guard::Message::Appliance { incarnation: boot.incarnation });
@@ -314,12 +322,12 @@ impl Engine {
             }
             Message::HelloAnswer { .. } => self.on_known(from, incarnation),
             Message::Heartbeat(ref beat) => self.on_heartbeat(now, from, incarnation, beat),
-            Message::Answer { number, ballot, stamp, committed } => {
-                self.on_answer(now, from, number, ballot, stamp, committed);
+            Message::Answer { number, ballot, stamp, committed, cluster } => {
+                self.on_answer(now, from, number, ballot, stamp, (committed, cluster));
             }
             Message::Ask { number, promised } => self.on_ask(now, from, number, promised),
             Message::AskAnswer { .. } => self.on_ask_answer(now, from, message),
-            Message::Vote { ballot, first_boot } => self.on_vote(now, from, ballot, first_boot),
+            Message::Vote { ballot, standing } => self.on_vote(now, from, ballot, standing),
             Message::VoteAnswer { .. } => self.on_vote_answer(now, from, incarnation, message),
             Message::Fetch { ballot, slot } => {
                 if ballot == self.acceptor.promised && slot == self.acceptor.slot && ballot.host == from {
@@ -334,7 +342,7 @@ impl Engine {
                 }
             }
             Message::Accept { slot, digest } => self.on_accept(now, from, incarnation, slot, digest),
-            Message::Commit { slot } => self.on_commit(now, from, slot),
+            Message::Commit { slot, cluster, named } => self.on_commit(now, from, slot, cluster, named),
             Message::Order(ref order) => self.on_order(now, from, order),
             Message::OrderAnswer { ballot, attempt, verdict, tried } => {
                 if ballot == self.proposer.ballot && self.proposer.leads() {
@@ -343,6 +351,7 @@ impl Engine {
                     self.harness_timer = now;
                 }
             }
+            Message::Report(ref report) => self.on_report(from, incarnation, report),
             Message::Condemned { version } => self.on_condemned(version),
             Message::GroupReport(ref report) => self.on_group_report(from, incarnation, report),
             Message::Stream(stream) => self.on_stream(now, from, incarnation, stream, piece),

@@ -1,15 +1,17 @@
 //! The nodes' part: their sessions, the guard that starts and ends them, what they are told, and operators' fences.
 
 use super::Engine;
+use crate::cold;
 use crate::fencing::Verdict;
 use crate::fencing::executor::Reply;
-use crate::id::{HostId, Incarnation, NodeId};
+use crate::id::{Cluster, HostId, Incarnation, NodeId};
 use crate::io::Road;
 use crate::limits::{FRAME_PAYLOAD_MAX, RESEND_MS, SESSIONS_MAX, VIEW_AGAIN_MS};
 use crate::local::News;
 use crate::outbox::Class;
 use crate::rule::Rule;
 use crate::sessions::Received;
+use crate::state::{Stage, State};
 use crate::status::{Counter, HistoryEntry, HostState};
 use crate::throttle::Demand;
 use crate::time::Instant;
@@ -34,7 +36,7 @@ impl Engine {
                 self.node_timer = now + Self::span(RESEND_MS);
             }
             self.due(self.node_timer);
-        } else if self.holds_membership(now) {
+        } else if self.holds_membership(now) && self.view().stage != Stage::Collecting {
             if now >= self.node_timer {
                 let (config, executor) = (self.config(), &self.executor);
                 let busy = |node| executor.is_busy_with(node);
@@ -174,7 +176,9 @@ impl Engine {
             return self.turn_away(now, road, demand, &received);
         }
         match message {
-            Word::Hello { node, incarnation, nonce } => return self.on_hello(now, road, node, incarnation, nonce),
+            Word::Hello { node, incarnation, nonce, served } => {
+                return self.on_hello(now, road, (node, incarnation, served), nonce);
+            }
             // Queries need no session: they change nothing, and an operator has none.
             Word::Status { section, first } => {
                 return self.outbox.say(road, Word::StatusPart { section, first, count: 0, total: 0 });
@@ -195,6 +199,7 @@ impl Engine {
             return self.refuse(now, road, Refusal::Condemned);
         }
         match (message, road) {
+            (Word::Report(tale), Road::Channel(slot)) => self.on_tale(slot, &tale, payload),
             (Word::Beat { stamp }, _) => self.on_beat(now, road, node, incarnation, stamp),
             (Word::Bye | Word::LastGasp { .. }, Road::Channel(slot)) => {
                 if self.local.farewell(slot, message == Word::Bye) {
@@ -210,7 +215,8 @@ impl Engine {
         }
     }
 
-    fn on_hello(&mut self, now: Instant, road: Road, node: NodeId, incarnation: Incarnation, nonce: u64) {
+    fn on_hello(&mut self, now: Instant, road: Road, who: (NodeId, Incarnation, Cluster), nonce: u64) {
+        let (node, incarnation, served) = who;
         let speaks_for = self.sessions.get(road).node;
         if node != speaks_for || (node.is_some() && incarnation == 0) {
             log::warn!("a session of {speaks_for} claims to be {node}; refused");
@@ -222,6 +228,12 @@ impl Engine {
         if node.is_some() && self.is_condemned(node, incarnation) {
             return self.refuse(now, road, Refusal::Condemned);
         }
+        if node.is_some() && !cold::may_serve(self.view(), node, incarnation, served) {
+            return self.refuse(now, road, Refusal::ClusterOver);
+        }
+        if let Road::Channel(slot) = road {
+            self.tales.begin(now, slot, incarnation, served);
+        }
         let [a, b, c, d, ..] = self.entropy.next().to_le_bytes();
         let id = u32::from_le_bytes([a, b, c, d]).max(1);
         self.sessions.welcome(road, id, incarnation);
@@ -231,7 +243,7 @@ impl Engine {
             node,
             beat_ms: self.timing.beat_ms,
             lease_ms: self.timing.node_lease_ms,
-            cluster: self.view().cluster.number,
+            cluster: if self.view().stage == Stage::Collecting { Cluster::NONE } else { self.view().cluster },
         };
         self.outbox.say(road, welcome);
     }
@@ -259,6 +271,9 @@ impl Engine {
     /// Tells a session the whole committed view.
     pub(super) fn say_view(&mut self, road: Road) {
         let view = self.view();
+        if view.stage == Stage::Collecting {
+            return; // It is a memory, and nobody's present.
+        }
         let (version, ballot) = (view.version, self.acceptor.committed_slot.ballot);
         let parts = self.view_parts();
         for part in 0..parts {
@@ -274,6 +289,10 @@ impl Engine {
             // The first view that this appliance holds is no news about anybody; no session is open yet.
             return;
         }
+        let settled = new.stage == Stage::Settled;
+        if settled && old.stage != Stage::Settled {
+            tell_deaths(&self.sessions, &mut self.outbox, new);
+        }
         for (node, row) in new.nodes() {
             let before = old.node(node);
             if row == before {
@@ -281,14 +300,14 @@ impl Engine {
             }
             let event =
                 |incarnation, class| NodeEvent { node, host: row.host, class, incarnation, version: new.version };
-            if row.dead != before.dead && row.dead != 0 {
+            if settled && row.dead != before.dead && row.dead != 0 {
                 let class = crate::fencing::Class::from_wire(row.class);
                 log::warn!("{node} is down: {}", class.map_or("no class", crate::fencing::Class::word));
                 broadcast(&self.sessions, &mut self.outbox, node, Word::NodeDown(event(row.dead, class)));
             }
             // A member that missed versions still tells of every death: this incarnation was followed by another.
             let skipped = before.may_write() && before.incarnation != row.incarnation && before.incarnation != row.dead;
-            if skipped {
+            if skipped && settled {
                 let of = |entry: &&HistoryEntry| entry.node == node && entry.incarnation == before.incarnation;
                 let class = new.history().find(of).map_or(row.class, |entry| entry.class);
                 let class = crate::fencing::Class::from_wire(class);
@@ -349,6 +368,16 @@ impl Engine {
         };
         let answer = Message::OrderAnswer { ballot: order.ballot, attempt: order.attempt, verdict, tried };
         self.outbox.send(from, answer);
+    }
+}
+
+/// A cold start is over, and nobody may write any more whom nobody knows: whatever deaths are known are told, to whomever
+/// they may have been told before (SAFETY B4).
+fn tell_deaths(sessions: &crate::sessions::Sessions, outbox: &mut crate::outbox::Outbox, view: &State) {
+    for (node, row) in view.nodes().filter(|(_, row)| row.dead != 0) {
+        let class = crate::fencing::Class::from_wire(row.class);
+        let event = NodeEvent { node, host: row.host, class, incarnation: row.dead, version: view.version };
+        broadcast(sessions, outbox, node, Word::NodeDown(event));
     }
 }
 

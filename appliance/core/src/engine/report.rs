@@ -4,6 +4,7 @@ use super::Engine;
 use crate::id::{HostId, NodeId};
 use crate::limits::FRAME_PAYLOAD_MAX;
 use crate::outbox::Class;
+use crate::state::Stage;
 use crate::status::{Counter, HistoryEntry, HostEntry, NodeEntry, Reason, Summary};
 use crate::time::Instant;
 use crate::wire::node::{Message, NodeState, Section, Target, ViewNode};
@@ -56,8 +57,11 @@ impl Engine {
         let nodes = view.nodes().skip(usize::from(part) * VIEW_ENTRIES).take(VIEW_ENTRIES);
         let mut length = 0;
         for (node, row) in nodes {
-            let class = if row.state == NodeState::Down { row.class } else { 0 };
-            let entry = ViewNode { node, state: row.state, host: row.host, class, incarnation: row.incarnation };
+            // Until a cold start is settled nobody is told of a death (SAFETY B4).
+            let hidden = view.stage != Stage::Settled && row.state == NodeState::Down;
+            let state = if hidden { NodeState::Condemned } else { row.state };
+            let class = if state == NodeState::Down { row.class } else { 0 };
+            let entry = ViewNode { node, state, host: row.host, class, incarnation: row.incarnation };
             entry.emit(&mut payload[length..length + ViewNode::BYTES]);
             length += ViewNode::BYTES;
         }

@@ -44,6 +44,19 @@ pub fn decide(facts: &Facts<'_>, next: &mut State, changed: bool) -> bool {
     changed
 }
 
+/// Everybody who may write is known again after a cold start: every group that was adopted goes through a whole barrier
+/// (SAFETY B4).
+pub fn reopen(next: &mut State) {
+    let generation = next.version;
+    for group in (1u8..).take(crate::limits::GROUPS_MAX) {
+        let row = next.groups.get_mut(group);
+        if row.volume.is_some() {
+            row.phase = Phase::Stopping;
+            row.generation = generation;
+        }
+    }
+}
+
 /// Opens a barrier: its generation is the version of the view that does so (SAFETY G1).
 fn open(next: &mut State, group: GroupNumber) {
     let generation = next.version;

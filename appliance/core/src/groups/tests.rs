@@ -110,6 +110,7 @@ impl World {
             ages: &Ages::EMPTY,
             since: Instant::ZERO,
             released: false,
+            cold: &crate::cold::Cold::EMPTY,
             rules: Rules::ALL,
         };
         if barrier::decide(&facts, &mut next, false) {

@@ -21,7 +21,7 @@ mod record;
 pub mod row;
 pub mod takeovers;
 
-use crate::id::{BootId, Cluster, HostId, Incarnation, NodeId, Run};
+use crate::id::{BootId, Cluster, HostId, Incarnation, NodeId, Run, WHOEVER};
 use crate::limits::{
     GROUPS_MAX, HISTORY_MAX, HOLDS_MAX, HOSTS_MAX, ID_SLOTS, MEMBERSHIPS_MAX, NODES_MAX, TAKEOVERS_MAX,
 };
@@ -40,7 +40,7 @@ use row::{Key, Kind, Row, Rows, Sink};
 use takeovers::Takeovers;
 
 /// Bytes before the rows.
-pub const HEAD_BYTES: usize = 32;
+pub const HEAD_BYTES: usize = 40;
 /// The largest encoded state.
 pub const STATE_BYTES_MAX: usize = HEAD_BYTES
     + HOSTS_MAX * Kind::Host.bytes()
@@ -51,7 +51,32 @@ pub const STATE_BYTES_MAX: usize = HEAD_BYTES
     + TAKEOVERS_MAX * Kind::Takeover.bytes()
     + HOLDS_MAX * Kind::Hold.bytes()
     + NODES_MAX * Kind::Flap.bytes();
-const FORMAT: u8 = 3;
+const FORMAT: u8 = 4;
+
+/// How far a cluster incarnation has come (SAFETY B4).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// Who runs is known; everything may be decided.
+    #[default]
+    Settled = 0,
+    /// A cold start is committed and living sessions report: nothing is decided but who is admitted.
+    Collecting = 1,
+    /// The living were adopted; whoever else may write is being fenced, and until that is Confirmed nobody is told of a
+    /// death and nothing is started.
+    Fencing = 2,
+}
+
+impl Stage {
+    const fn from_wire(number: u8) -> Result<Self> {
+        Ok(match number {
+            0 => Self::Settled,
+            1 => Self::Collecting,
+            2 => Self::Fencing,
+            _ => return Err(Error),
+        })
+    }
+}
 
 /// One version of everything.
 #[derive(Clone, Debug)]
@@ -60,6 +85,10 @@ pub struct State {
     pub cluster: Cluster,
     /// Counts the committed states, above the number of the cluster incarnation (SAFETY B4).
     pub version: u64,
+    /// How far it has come since it began.
+    pub stage: Stage,
+    /// The number of the cluster incarnation whose memory it carries on, and its random part; none: it had none.
+    pub before: Cluster,
     hosts: [HostRow; ID_SLOTS],
     nodes: [NodeRow; ID_SLOTS],
     history: History,
@@ -76,6 +105,8 @@ impl State {
     pub const EMPTY: Self = Self {
         cluster: Cluster::NONE,
         version: 0,
+        stage: Stage::Settled,
+        before: Cluster::NONE,
         hosts: [HostRow::NONE; ID_SLOTS],
         nodes: [NodeRow::NONE; ID_SLOTS],
         history: History::EMPTY,
@@ -84,10 +115,60 @@ impl State {
         holds: Holds::EMPTY,
     };
 
-    /// Begins a cluster incarnation: the next view is its first. The rows stay.
-    pub const fn found(&mut self, cluster: Cluster) {
+    /// Begins a cluster incarnation: this is its first view. What the rows say of nodes stays as a memory (SAFETY B7); of
+    /// hosts only the boot does, so that nobody votes in it but whoever is admitted to it (A4). `voters`: the appliances
+    /// that voted for it, by host. They are its members; a condemned one stays condemned (F4, F5).
+    pub fn found(&mut self, cluster: Cluster, voters: impl Fn(HostId) -> Option<Incarnation>) {
+        // Nobody was ever welcomed under one that was still collecting.
+        if self.stage != Stage::Collecting {
+            self.before = self.cluster;
+        }
         self.cluster = cluster;
         self.version = Cluster::first_version(cluster.number);
+        self.stage = Stage::Collecting;
+        for (host, row) in (0..=u8::MAX).map(HostId::new).zip(&mut self.hosts) {
+            let voted = voters(host);
+            let same = voted == Some(row.incarnation);
+            *row = match (voted, row.state) {
+                (Some(_), HostState::Condemned) if same => *row,
+                (Some(_), HostState::Down) if same => HostRow { boot: row.boot, ..HostRow::NONE },
+                (Some(incarnation), _) => {
+                    HostRow { state: HostState::Member, incarnation, boot: row.boot, ..HostRow::NONE }
+                }
+                (None, _) => HostRow { boot: row.boot, ..HostRow::NONE },
+            };
+        }
+    }
+
+    /// Raises the number of its cluster incarnation, and the version with it: somebody remembers a higher one (SAFETY B4).
+    pub fn renumber(&mut self, number: u32) {
+        self.cluster.number = number.min(Cluster::NUMBER_MAX);
+        self.version = Cluster::first_version(self.cluster.number) - 1 + Cluster::count_of(self.version);
+    }
+
+    /// Opens the record of whatever may run as this node. `incarnation`: whom we know of; `run`: the newest run that is
+    /// known; none: everything on that host (SAFETY B4, B7).
+    pub const fn suspect(&mut self, node: NodeId, host: HostId, incarnation: Incarnation, run: Run) {
+        let row = &mut self.nodes[node.index()];
+        row.state = NodeState::Condemned;
+        row.host = host;
+        row.incarnation = incarnation;
+        row.run = run;
+        row.record = Record { reason: Reason::ColdStart, decided: self.version };
+    }
+
+    /// Nobody is known who runs on a host: its record is about whoever does.
+    pub const fn expect_nobody(&mut self, host: HostId) {
+        self.hosts[host.index()].incarnation = WHOEVER;
+    }
+
+    /// A member of an earlier cluster incarnation of whom only reports tell. Its end is still to be proven.
+    pub const fn recall(&mut self, node: NodeId, host: HostId, incarnation: Incarnation) {
+        let row = &mut self.nodes[node.index()];
+        row.state = NodeState::Up;
+        row.host = host;
+        row.incarnation = incarnation;
+        row.run = Run::NONE;
     }
 
     /// Whether this is the first view of a cluster incarnation. It has no predecessor: whom it names elected its leader.
@@ -182,7 +263,8 @@ impl State {
             Target::Node(node) => {
                 let row = &mut self.nodes[node.index()];
                 row.state = NodeState::Down;
-                row.dead = row.incarnation;
+                // Whoever it was, the last death with a name is still the last one with a name.
+                row.dead = if row.incarnation == WHOEVER { row.dead } else { row.incarnation };
                 row.class = class;
                 (core::mem::replace(&mut row.record, Record::NONE), node, row.host, row.incarnation)
             }
@@ -232,11 +314,13 @@ impl State {
 
     fn encode_head(&self, buffer: &mut [u8; STATE_BYTES_MAX]) {
         buffer[..HEAD_BYTES].fill(0);
-        put(buffer, 0, [FORMAT]);
+        put(buffer, 0, [FORMAT, self.stage as u8]);
         put(buffer, 4, self.cluster.number.to_le_bytes());
         put(buffer, 8, self.version.to_le_bytes());
         put(buffer, 16, self.history.closed.to_le_bytes());
         put(buffer, 24, self.cluster.random.to_le_bytes());
+        put(buffer, 28, self.before.number.to_le_bytes());
+        put(buffer, 32, self.before.random.to_le_bytes());
     }
 
     /// Reads a state over this one.
@@ -269,6 +353,8 @@ impl State {
     fn decode_head(&mut self, head: &[u8]) -> Result<()> {
         let head = Fields(head);
         self.cluster = Cluster { number: head.u32(4), random: head.u32(24) };
+        self.stage = Stage::from_wire(head.u8(1))?;
+        self.before = Cluster { number: head.u32(28), random: head.u32(32) };
         self.version = head.u64(8);
         self.history.closed = head.u64(16);
         if head.u8(0) == FORMAT { Ok(()) } else { Err(Error) }

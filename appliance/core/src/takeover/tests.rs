@@ -72,6 +72,7 @@ impl World {
             ages: &crate::fencing::ages::Ages::EMPTY,
             since: Instant::ZERO,
             released: false,
+            cold: &crate::cold::Cold::EMPTY,
             rules: Rules::ALL,
         };
         if assign::decide(&facts, &mut next, false) {

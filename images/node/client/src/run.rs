@@ -123,9 +123,9 @@ impl Loop {
     fn carry_out(&mut self) -> std::io::Result<()> {
         while let Some(output) = self.client.poll() {
             match output {
-                Output::Send { message, session, sequence } => {
+                Output::Send { message, session, sequence, payload } => {
                     let mut buffer = [0; FRAME_MAX];
-                    let _lost = self.channel.write(message.frame(session, sequence, &[]).emit(&mut buffer))?;
+                    let _lost = self.channel.write(message.frame(session, sequence, &payload).emit(&mut buffer))?;
                 }
                 Output::Event(event) => self.tell(&event),
                 Output::KeepLease(end) => self.lease_file.keep(end)?,

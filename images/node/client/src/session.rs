@@ -12,12 +12,13 @@
 //!     +-----------------------------+  the lease runs on
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use palisade_core::id::{Ballot, Incarnation, NodeId};
+use palisade_core::id::{Ballot, Cluster, Incarnation, NodeId};
+use palisade_core::limits::FRAME_PAYLOAD_MAX;
 use palisade_core::time::{Duration, Instant};
 use palisade_core::wire::frame::Frame;
-use palisade_core::wire::node::{Gasp, Message, Refusal};
+use palisade_core::wire::node::{Gasp, Message, NodeEvent, NodeState, Refusal, Tale, ViewNode};
 
 use crate::event::{Event, Why, view_nodes};
 use crate::group::{Act, Groups};
@@ -28,6 +29,8 @@ const HELLO: Duration = Duration::from_millis(100);
 const HELLO_REFUSED: Duration = Duration::from_millis(1000);
 /// The shortest time between two beats, whatever WELCOME asks for: a zero would make the loop spin.
 const BEAT_MIN_MS: u32 = 10;
+/// Entries of one part of a report.
+const ENTRIES: usize = FRAME_PAYLOAD_MAX / ViewNode::BYTES;
 /// So long before the lease's end the node resets itself: the last word and the last line take this time at most, and
 /// the reset must come before the end, not after it.
 pub const PARTING: Duration = Duration::from_millis(20);
@@ -43,6 +46,8 @@ pub enum Output {
         session: u32,
         /// The frame's sequence.
         sequence: u32,
+        /// What follows the fixed part.
+        payload: Vec<u8>,
     },
     /// Tell people.
     Event(Event),
@@ -89,6 +94,12 @@ pub struct Client {
     /// Requests that may still be answered.
     requests: u32,
     groups: Groups,
+    /// The cluster incarnation that it serves, as a WELCOME named it last.
+    served: Cluster,
+    /// The highest version that it was told, and of each other node what it was told last: what it reports after a cold
+    /// start.
+    version: u64,
+    known: BTreeMap<NodeId, ViewNode>,
     outputs: VecDeque<Output>,
     /// Frames that were dropped: another session, another nonce, an impossible stamp.
     pub dropped: u64,
@@ -112,6 +123,9 @@ impl Client {
             view_told: None,
             requests: 0,
             groups: Groups::new(node, incarnation),
+            served: Cluster::NONE,
+            version: 0,
+            known: BTreeMap::new(),
             outputs: VecDeque::new(),
             dropped: 0,
         };
@@ -149,7 +163,12 @@ impl Client {
         self.check_lease(now);
         match self.phase {
             Phase::Asking { next_hello, every } if now >= next_hello => {
-                let hello = Message::Hello { node: self.node, incarnation: self.incarnation, nonce: self.nonce };
+                let hello = Message::Hello {
+                    node: self.node,
+                    incarnation: self.incarnation,
+                    nonce: self.nonce,
+                    served: self.served,
+                };
                 self.send(hello);
                 self.phase = Phase::Asking { next_hello: now + every, every };
             }
@@ -251,9 +270,50 @@ impl Client {
         self.requests = 0;
         self.groups.on_session(now);
         let incarnation = self.incarnation;
-        self.tell(Event::Session { session, host, incarnation, beat_ms, lease_ms, cluster });
+        self.tell(Event::Session { session, host, incarnation, beat_ms, lease_ms, cluster: cluster.number });
+        if self.served.is_some() {
+            self.report();
+        }
+        if cluster.is_some() {
+            self.served = cluster;
+        }
         // The first BEAT opens the session.
         self.on_time(now);
+    }
+
+    /// Says what it knows of the time before, should a cold start ask for that (SAFETY B4).
+    fn report(&mut self) {
+        let entries: Vec<ViewNode> = self.known.values().copied().collect();
+        let parts: Vec<&[ViewNode]> = if entries.is_empty() { vec![&[]] } else { entries.chunks(ENTRIES).collect() };
+        let count = u8::try_from(parts.len()).unwrap_or(u8::MAX);
+        for (part, entries) in (0u8..).zip(parts) {
+            let mut payload = vec![0; entries.len() * ViewNode::BYTES];
+            for (place, entry) in payload.chunks_exact_mut(ViewNode::BYTES).zip(entries) {
+                entry.emit(place);
+            }
+            self.sequence = self.sequence.wrapping_add(1);
+            let tale = Tale { node: self.node, part, parts: count, version: self.version };
+            let (message, session) = (Message::Report(tale), self.session().unwrap_or(0));
+            self.outputs.push_back(Output::Send { message, session, sequence: self.sequence, payload });
+        }
+    }
+
+    /// Remembers what it was told of another node. A death stays known until a later incarnation is up.
+    fn learn(&mut self, version: u64, entry: ViewNode) {
+        self.version = self.version.max(version);
+        let dead = self
+            .known
+            .get(&entry.node)
+            .is_some_and(|known| known.state == NodeState::Down && known.incarnation == entry.incarnation);
+        if entry.node != self.node && matches!(entry.state, NodeState::Up | NodeState::Down) && !dead {
+            self.known.insert(entry.node, entry);
+        }
+    }
+
+    fn learn_event(&mut self, event: &NodeEvent, state: NodeState) {
+        let NodeEvent { node, host, incarnation, version, class } = *event;
+        let class = class.map_or(0, |class| class as u8);
+        self.learn(version, ViewNode { node, state, host, class, incarnation });
     }
 
     fn on_error(&mut self, now: Instant, refusal: Refusal) {
@@ -283,6 +343,9 @@ impl Client {
         match message {
             Message::Lease { stamp, lease_ms } => self.on_lease(now, stamp, lease_ms),
             Message::View { version, ballot, part, parts } => {
+                for entry in view_nodes(payload) {
+                    self.learn(version, entry);
+                }
                 let told =
                     self.view_told.is_some_and(|(of, under, last)| (of, under) == (version, ballot) && part <= last);
                 if !told {
@@ -290,9 +353,15 @@ impl Client {
                     self.tell(Event::View { version, ballot, part, parts, nodes: view_nodes(payload) });
                 }
             }
-            Message::NodeUp(event) => self.tell(Event::NodeUp(event)),
+            Message::NodeUp(event) => {
+                self.learn_event(&event, NodeState::Up);
+                self.tell(Event::NodeUp(event));
+            }
             Message::NodeSuspect(event) => self.tell(Event::NodeSuspect(event)),
-            Message::NodeDown(event) => self.tell(Event::NodeDown(event)),
+            Message::NodeDown(event) => {
+                self.learn_event(&event, NodeState::Down);
+                self.tell(Event::NodeDown(event));
+            }
             Message::Busy if self.requests > 0 => {
                 self.requests -= 1;
                 self.tell(Event::Busy);
@@ -367,7 +436,7 @@ impl Client {
     fn send(&mut self, message: Message) {
         self.sequence = self.sequence.wrapping_add(1);
         let session = self.session().unwrap_or(0);
-        self.outputs.push_back(Output::Send { message, session, sequence: self.sequence });
+        self.outputs.push_back(Output::Send { message, session, sequence: self.sequence, payload: Vec::new() });
     }
 
     fn tell(&mut self, event: Event) {
@@ -380,10 +449,11 @@ mod tests {
     use super::*;
     use palisade_core::fencing::Class;
     use palisade_core::id::{HostId, Volume};
-    use palisade_core::wire::node::{Group, NodeEvent};
+    use palisade_core::wire::node::Group;
 
     const NODE: NodeId = NodeId::new(1);
     const INCARNATION: u64 = 77;
+    const CLUSTER: Cluster = Cluster { number: 1, random: 5 };
     const LEASE_MS: u32 = 5000;
 
     fn at(ms: u64) -> Instant {
@@ -411,7 +481,7 @@ mod tests {
     fn nonce(client: &mut Client, now: Instant) -> u64 {
         client.on_time(now);
         match sent(client).as_slice() {
-            [(Message::Hello { nonce, node, incarnation }, 0)] => {
+            [(Message::Hello { nonce, node, incarnation, .. }, 0)] => {
                 assert_eq!((*node, *incarnation), (NODE, INCARNATION));
                 *nonce
             }
@@ -420,7 +490,7 @@ mod tests {
     }
 
     fn welcome(nonce: u64) -> Message {
-        Message::Welcome { nonce, host: HostId::new(1), node: NODE, beat_ms: 200, lease_ms: LEASE_MS, cluster: 1 }
+        Message::Welcome { nonce, host: HostId::new(1), node: NODE, beat_ms: 200, lease_ms: LEASE_MS, cluster: CLUSTER }
     }
 
     fn give(client: &mut Client, now: Instant, session: u32, message: Message) {
@@ -459,8 +529,14 @@ mod tests {
         let mut client = fresh();
         let nonce = nonce(&mut client, at(1000));
         give(&mut client, at(1001), 5, welcome(nonce + 1));
-        let other =
-            Message::Welcome { nonce, host: HostId::new(1), node: NodeId::new(2), beat_ms: 1, lease_ms: 1, cluster: 1 };
+        let other = Message::Welcome {
+            nonce,
+            host: HostId::new(1),
+            node: NodeId::new(2),
+            beat_ms: 1,
+            lease_ms: 1,
+            cluster: CLUSTER,
+        };
         give(&mut client, at(1001), 5, other);
         assert_eq!(sent(&mut client), []);
         assert_eq!(client.dropped, 2);
@@ -643,7 +719,7 @@ mod tests {
         let told = outputs(&mut client);
         let said: Vec<_> = told.iter().filter(|output| matches!(output, Output::Send { .. })).collect();
         let gasp = Message::LastGasp { reason: Gasp::Other };
-        assert_eq!(said, [&Output::Send { message: gasp, session: 0, sequence: 1 }]);
+        assert_eq!(said, [&Output::Send { message: gasp, session: 0, sequence: 1, payload: Vec::new() }]);
         assert_eq!(told.last(), Some(&Output::Reset(Why::Forgotten)));
     }
 

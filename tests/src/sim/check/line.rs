@@ -1,7 +1,9 @@
 //! S1: committed views form one line, and every member's views only move forward.
 //!
-//! Owns the line: (cluster number, version) and the digest of each state that anybody declared committed. Across cluster
-//! incarnations the line goes on: as soon as a later cluster has committed anything, an earlier one never commits again.
+//! Owns the line: (cluster number, version) and the digest of each state that anybody declared committed. As soon as a later
+//! cluster incarnation has committed anything, an earlier one never commits again. Where nobody is left who remembers the
+//! earlier one, the later one may begin with the same number: the random part tells them apart, and whoever is met who does
+//! remember raises it.
 
 use crate::sim::{Host, Micros};
 use palisade_core::id::Incarnation;
@@ -17,6 +19,8 @@ pub type Key = (u64, u32);
 pub struct Line {
     /// Digest by version, which holds the cluster incarnation's number, and its random part.
     states: BTreeMap<Key, u64>,
+    /// The random parts of the cluster incarnations, in the order in which they first committed, and their newest versions.
+    begun: Vec<(u32, u64)>,
     /// What each appliance's life declared last.
     last: BTreeMap<(u8, u32), Key>,
     newest: Option<Box<State>>,
@@ -39,8 +43,15 @@ impl Line {
             assert_eq!(*known, sum, "S1: host {} committed another state as {key:?} at {now} us", host.id);
             return false;
         }
-        if let Some((newest, _)) = self.states.last_key_value() {
-            assert!(*newest < key, "S1: host {} committed {key:?} at {now} us, after {newest:?} was", host.id);
+        match self.begun.iter().position(|(random, _)| *random == key.1) {
+            None => self.begun.push((key.1, key.0)),
+            Some(at) => {
+                let newest = self.begun[at].1;
+                assert!(newest < key.0, "S1: host {} committed {key:?} at {now} us, after {newest} was", host.id);
+                let is_last = at + 1 == self.begun.len();
+                assert!(is_last, "S1: host {} committed {key:?} at {now} us, after another one began", host.id);
+                self.begun[at].1 = key.0;
+            }
         }
         self.states.insert(key, sum);
         true

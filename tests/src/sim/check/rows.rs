@@ -6,9 +6,9 @@
 
 use super::{Facts, line::NOBODY};
 use crate::sim::Guest;
-use palisade_core::id::{HostId, NodeId};
-use palisade_core::state::State;
-use palisade_core::status::HostState;
+use palisade_core::id::{HostId, NodeId, WHOEVER};
+use palisade_core::state::{Stage, State};
+use palisade_core::status::{HostState, Reason};
 use palisade_core::wire::node::NodeState;
 use std::collections::BTreeMap;
 
@@ -51,12 +51,15 @@ fn node_row(now: u64, born: &BTreeMap<(u8, u64), Born>, before: &State, view: &S
         (NodeState::Up, NodeState::Left) => same,
         (NodeState::Up, NodeState::Down) => died,
         (NodeState::Condemned, NodeState::Condemned) => same || died,
-        (NodeState::Condemned, NodeState::Down | NodeState::Up) => died,
+        (NodeState::Condemned, NodeState::Down | NodeState::Up) => died || old.incarnation == WHOEVER,
         (NodeState::Condemned, NodeState::Left) | (_, NodeState::Unknown) => old.state == new.state,
         (NodeState::Unknown | NodeState::Left | NodeState::Down, NodeState::Up) => {
             !same || old.state != NodeState::Down
         }
-        (_, NodeState::Condemned) => false,
+        // A cold start condemns whoever it does not know to live; somebody it knew of keeps his name.
+        (NodeState::Unknown | NodeState::Left | NodeState::Down, NodeState::Condemned) => {
+            before.stage == Stage::Collecting && new.record.reason == Reason::ColdStart
+        }
         (NodeState::Unknown | NodeState::Left | NodeState::Down, _) => true,
     };
     assert!(fits, "S6: {node} went from {old:?} to {new:?} at {now} us");
@@ -76,7 +79,9 @@ fn host_row(now: u64, before: &State, view: &State, host: HostId) {
     let fits = match (old.state, new.state) {
         (HostState::Condemned, HostState::Condemned) => same,
         (HostState::Condemned, HostState::Member | HostState::Out) => false,
-        (HostState::Out | HostState::Down, HostState::Condemned) => false,
+        (HostState::Out | HostState::Down, HostState::Condemned) => {
+            before.stage == Stage::Fencing && new.record.reason == Reason::ColdStart
+        }
         // A host that is down comes back only as another appliance.
         (HostState::Down, HostState::Member) => !same,
         _ => true,

@@ -33,6 +33,7 @@ const BROKEN: &[(Change, &str, &str)] = &[
     (|c| c.timing.guard_lease_ms = 5699, "timing.guard_lease_ms", "guard_lease_ms >="),
     (|c| c.timing.cold_ms = 2000, "timing.cold_ms", "cold_ms > promise_ms"),
     (|c| c.timing.cold_ms = 3500, "timing.cold_ms", "cold_ms + promise_ms"),
+    (|c| c.timing.start_wait_ms = 5999, "timing.start_wait_ms", "start_wait_ms >="),
     (|c| c.timing.admission_ms = 301, "timing.restart_ms", "restart_ms + admission_ms"),
     (|c| c.timing.stamp_gap_max_ms = 400, "timing.stamp_gap_max_ms", "2 * stamp_ms"),
     (|c| c.timing.node_dead_ms = 600, "timing.node_dead_ms", "3 * beat_ms"),

@@ -68,6 +68,11 @@ pub const fn relations(t: &Timing) -> Option<Relation> {
         "cold_ms + promise_ms + election_max_ms < node_lease_ms must hold, or a cold start finds nobody alive"
     );
     relation!(
+        t.start_wait_ms,
+        t.start_wait_ms >= t.guard_lease_ms,
+        "start_wait_ms >= guard_lease_ms must hold, or a cold start fences who would end by himself"
+    );
+    relation!(
         t.restart_ms,
         restart + wide(t.admission_ms) < host_dead,
         "restart_ms + admission_ms < host_dead_ms must hold, or an appliance's restart fences its host"
@@ -129,6 +134,7 @@ pub(super) fn times(timing: &Timing) -> Checked {
         ("restart_ms", timing.restart_ms),
         ("admission_ms", timing.admission_ms),
         ("cold_ms", timing.cold_ms),
+        ("start_wait_ms", timing.start_wait_ms),
         ("stamp_ms", timing.stamp_ms),
         ("stamp_gap_max_ms", timing.stamp_gap_max_ms),
         ("order_ms", timing.order_ms),

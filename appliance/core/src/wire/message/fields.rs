@@ -1,7 +1,7 @@
 //! Writing and reading the fields of a message one after another.
 
 use super::Slot;
-use crate::id::{Ballot, HostId, NodeId};
+use crate::id::{Ballot, Cluster, HostId, NodeId};
 use crate::wire::node::Target;
 use crate::wire::{Error, Fields, Result, put};
 
@@ -34,6 +34,9 @@ impl Writer<'_> {
     }
     pub fn slot(&mut self, slot: Slot) -> &mut Self {
         self.ballot(slot.ballot).u64(slot.version)
+    }
+    pub fn cluster(&mut self, cluster: Cluster) -> &mut Self {
+        self.u32(cluster.number).u32(cluster.random)
     }
     pub fn target(&mut self, target: Target) -> &mut Self {
         match target {
@@ -82,6 +85,9 @@ impl<'a> Reader<'a> {
     }
     pub fn slot(&mut self) -> Slot {
         Slot { ballot: self.ballot(), version: self.u64() }
+    }
+    pub fn cluster(&mut self) -> Cluster {
+        Cluster { number: self.u32(), random: self.u32() }
     }
     pub fn target(&mut self) -> Result<Target> {
         match (self.u8(), self.u8()) {

@@ -2,7 +2,7 @@
 
 use super::Slot;
 use super::fields::{Reader, Writer};
-use crate::id::{Ballot, BootId, Incarnation, NodeId};
+use crate::id::{Ballot, BootId, Cluster, Incarnation, NodeId};
 use crate::limits::LOCAL_NODES_MAX;
 use crate::wire::{Error, Fields, Result, put};
 
@@ -106,6 +106,8 @@ pub struct Heartbeat {
     pub accepted: Slot,
     /// The newest committed version that it knows.
     pub committed: u64,
+    /// The cluster incarnation of what it accepted last.
+    pub cluster: Cluster,
     /// The host's boot (SAFETY E9); zero: no guard has spoken.
     pub boot: BootId,
     /// All memory static, heap sealed: it may own services (DESIGN §1 rule 4).
@@ -127,6 +129,7 @@ impl Heartbeat {
         memory: false,
         accepted: Slot::NONE,
         committed: 0,
+        cluster: Cluster::NONE,
         boot: 0,
         sealed: false,
         release: 0,
@@ -137,7 +140,13 @@ impl Heartbeat {
 
 pub(super) fn emit(beat: &Heartbeat, mut w: Writer<'_>) -> usize {
     w.u8(super::kind::HEARTBEAT).u32(beat.number).ballot(beat.ballot).u64(beat.echo).flag(beat.memory);
-    w.slot(beat.accepted).u64(beat.committed).u64(beat.boot).flag(beat.sealed).u32(beat.release).u64(beat.config_hash);
+    w.slot(beat.accepted)
+        .u64(beat.committed)
+        .cluster(beat.cluster)
+        .u64(beat.boot)
+        .flag(beat.sealed)
+        .u32(beat.release)
+        .u64(beat.config_hash);
     for local in &beat.locals {
         let mut bytes = [0; LocalNode::BYTES];
         local.emit(&mut bytes);
@@ -154,6 +163,7 @@ pub(super) fn parse(r: &mut Reader<'_>) -> Result<Heartbeat> {
         memory: r.flag()?,
         accepted: r.slot(),
         committed: r.u64(),
+        cluster: r.cluster(),
         boot: r.u64(),
         sealed: r.flag()?,
         release: r.u32(),

@@ -3,6 +3,7 @@
 //! Owns the layouts. A message is small and `Copy`; only a piece of the replicated state carries bytes along.
 //! Which rule makes which field necessary is cited at the field.
 
+mod cold;
 mod delta;
 mod fields;
 mod group;
@@ -12,10 +13,11 @@ mod stream;
 
 use super::{Error, Fields, Result};
 use crate::fencing::{Action, Class, Verdict};
-use crate::id::{Ballot, Run};
+use crate::id::{Ballot, Cluster, Run};
 use crate::io::Traffic;
 use crate::wire::datagram::MESSAGE_MAX;
 use crate::wire::node::{Operation, Target};
+pub use cold::{KNOWN_MAX, Known, Report, Standing};
 pub use delta::Proposal;
 use fields::{Reader, Writer};
 pub use group::{GroupReport, TakeoverReport, Wish};
@@ -108,6 +110,8 @@ pub enum Message {
         stamp: u64,
         /// The newest committed state.
         committed: Slot,
+        /// Its cluster incarnation: what serves another one is renewed by nobody's answer (SAFETY B5).
+        cluster: Cluster,
     },
     /// Has anybody heard a leader? Raises nothing (SAFETY A6).
     Ask {
@@ -128,13 +132,21 @@ pub enum Message {
         memory: bool,
         /// Whether its vote counts by now (SAFETY B1).
         may_vote: bool,
+        /// For how long it has heard no leader, milliseconds (SAFETY B2).
+        leaderless_ms: u32,
+        /// The cluster incarnation of what it accepted last: only one's own counts.
+        cluster: Cluster,
+        /// What it accepted last.
+        accepted: Slot,
+        /// What it knows to be committed: who knows of a commit tells.
+        committed: Slot,
     },
     /// Vote for me.
     Vote {
         /// Under which ballot.
         ballot: Ballot,
-        /// A first boot: only for voters without memory, and only with all of them.
-        first_boot: bool,
+        /// How the candidate stands.
+        standing: Standing,
     },
     /// Answer to VOTE.
     VoteAnswer {
@@ -148,8 +160,12 @@ pub enum Message {
         accepted: Slot,
         /// The digest of that state.
         digest: u64,
-        /// Whether the voter holds any state.
-        memory: bool,
+        /// Whether it is one of those whose memory elections rest on (SAFETY B1).
+        elector: bool,
+        /// The cluster incarnation of that state.
+        cluster: Cluster,
+        /// What it knows to be committed.
+        committed: Slot,
     },
     /// Candidate to voter: send me the state that you accepted.
     Fetch {
@@ -178,6 +194,10 @@ pub enum Message {
     Commit {
         /// Which.
         slot: Slot,
+        /// Its cluster incarnation.
+        cluster: Cluster,
+        /// It names the receiver. Whom it does not name, and who serves a lower cluster incarnation, is empty (SAFETY B5).
+        named: bool,
     },
     /// Leader to executor.
     Order(Order),
@@ -217,6 +237,8 @@ pub enum Message {
     TakeoverReport(TakeoverReport),
     /// Messages from node to node.
     Stream(Stream),
+    /// Member to leader: what a local session knows, after a cold start.
+    Report(Report),
 }
 
 mod kind {
@@ -237,6 +259,7 @@ mod kind {
     pub const CONDEMNED: u8 = 15;
     pub const OPERATE: u8 = 30;
     pub const OPERATED: u8 = 31;
+    pub const REPORT: u8 = 24;
     pub const DELTA: u8 = 28;
     pub const NEED_WHOLE: u8 = 29;
     pub const GROUP_REPORT: u8 = 17;
@@ -274,29 +297,49 @@ impl Message {
             Self::Hello { nonce } => w.u8(kind::HELLO).u64(nonce),
             Self::HelloAnswer { nonce } => w.u8(kind::HELLO_ANSWER).u64(nonce),
             Self::Heartbeat(ref beat) => return heartbeat::emit(beat, w),
-            Self::Answer { number, ballot, stamp, committed } => {
-                w.u8(kind::ANSWER).u32(number).ballot(ballot).u64(stamp).slot(committed)
+            Self::Answer { number, ballot, stamp, committed, cluster } => {
+                w.u8(kind::ANSWER).u32(number).ballot(ballot).u64(stamp).slot(committed).cluster(cluster)
             }
             Self::Ask { number, promised } => w.u8(kind::ASK).u32(number).ballot(promised),
-            Self::AskAnswer { number, leader, promised, memory, may_vote } => {
-                w.u8(kind::ASK_ANSWER).u32(number).ballot(leader).ballot(promised).flag(memory).flag(may_vote)
-            }
-            Self::Vote { ballot, first_boot } => w.u8(kind::VOTE).ballot(ballot).flag(first_boot),
-            Self::VoteAnswer { ballot, granted, promised, accepted, digest, memory } => w
+            Self::AskAnswer {
+                number,
+                leader,
+                promised,
+                memory,
+                may_vote,
+                leaderless_ms,
+                cluster,
+                accepted,
+                committed,
+            } => w
+                .u8(kind::ASK_ANSWER)
+                .u32(number)
+                .ballot(leader)
+                .ballot(promised)
+                .flag(memory)
+                .flag(may_vote)
+                .u32(leaderless_ms)
+                .cluster(cluster)
+                .slot(accepted)
+                .slot(committed),
+            Self::Vote { ballot, standing } => w.u8(kind::VOTE).ballot(ballot).u8(standing as u8),
+            Self::VoteAnswer { ballot, granted, promised, accepted, digest, elector, cluster, committed } => w
                 .u8(kind::VOTE_ANSWER)
                 .ballot(ballot)
                 .flag(granted)
                 .ballot(promised)
                 .slot(accepted)
                 .u64(digest)
-                .flag(memory),
+                .flag(elector)
+                .cluster(cluster)
+                .slot(committed),
             Self::Fetch { ballot, slot } => w.u8(kind::FETCH).ballot(ballot).slot(slot),
             Self::Piece(ref head) => return emit_piece(head, w, piece),
             Self::Delta(ref head) => return delta::emit(head, w, piece),
             Self::NeedWhole { slot } => w.u8(kind::NEED_WHOLE).slot(slot),
             Self::Stream(ref stream) => return stream.emit(w, piece),
             Self::Accept { slot, digest } => w.u8(kind::ACCEPT).slot(slot).u64(digest),
-            Self::Commit { slot } => w.u8(kind::COMMIT).slot(slot),
+            Self::Commit { slot, cluster, named } => w.u8(kind::COMMIT).slot(slot).cluster(cluster).flag(named),
             Self::Order(ref order) => emit_order(order, &mut w),
             Self::OrderAnswer { ballot, attempt, verdict, tried } => {
                 let (code, class) = match verdict {
@@ -313,6 +356,7 @@ impl Message {
             Self::TakeoverReport(ref report) => group::emit_takeover(kind::TAKEOVER_REPORT, report, &mut w),
             Self::Operate { request, ref operation } => operate::emit(request, operation, w.u8(kind::OPERATE)),
             Self::Operated { request, answer } => operate::emit_answer(request, answer, w.u8(kind::OPERATED)),
+            Self::Report(ref report) => cold::emit(report, &mut w),
         };
         w.at
     }
@@ -327,7 +371,13 @@ impl Message {
             kind::HELLO => Self::Hello { nonce: r.u64() },
             kind::HELLO_ANSWER => Self::HelloAnswer { nonce: r.u64() },
             kind::HEARTBEAT => Self::Heartbeat(heartbeat::parse(&mut r)?),
-            kind::ANSWER => Self::Answer { number: r.u32(), ballot: r.ballot(), stamp: r.u64(), committed: r.slot() },
+            kind::ANSWER => Self::Answer {
+                number: r.u32(),
+                ballot: r.ballot(),
+                stamp: r.u64(),
+                committed: r.slot(),
+                cluster: r.cluster(),
+            },
             kind::ASK => Self::Ask { number: r.u32(), promised: r.ballot() },
             kind::ASK_ANSWER => Self::AskAnswer {
                 number: r.u32(),
@@ -335,15 +385,21 @@ impl Message {
                 promised: r.ballot(),
                 memory: r.flag()?,
                 may_vote: r.flag()?,
+                leaderless_ms: r.u32(),
+                cluster: r.cluster(),
+                accepted: r.slot(),
+                committed: r.slot(),
             },
-            kind::VOTE => Self::Vote { ballot: r.ballot(), first_boot: r.flag()? },
+            kind::VOTE => Self::Vote { ballot: r.ballot(), standing: Standing::from_wire(r.u8())? },
             kind::VOTE_ANSWER => Self::VoteAnswer {
                 ballot: r.ballot(),
                 granted: r.flag()?,
                 promised: r.ballot(),
                 accepted: r.slot(),
                 digest: r.u64(),
-                memory: r.flag()?,
+                elector: r.flag()?,
+                cluster: r.cluster(),
+                committed: r.slot(),
             },
             kind::FETCH => Self::Fetch { ballot: r.ballot(), slot: r.slot() },
             kind::PIECE => return parse_piece(bytes),
@@ -354,7 +410,7 @@ impl Message {
                 return Ok((Self::Stream(stream), carried));
             }
             kind::ACCEPT => Self::Accept { slot: r.slot(), digest: r.u64() },
-            kind::COMMIT => Self::Commit { slot: r.slot() },
+            kind::COMMIT => Self::Commit { slot: r.slot(), cluster: r.cluster(), named: r.flag()? },
             kind::ORDER => Self::Order(parse_order(&mut r)?),
             kind::ORDER_ANSWER => Self::OrderAnswer {
                 ballot: r.ballot(),
@@ -373,6 +429,7 @@ impl Message {
                 let (request, answer) = operate::parse_answer(&mut r)?;
                 Self::Operated { request, answer }
             }
+            kind::REPORT => Self::Report(cold::parse(&mut r)?),
             _ => return Err(Error),
         };
         if r.at == bytes.len() { Ok((message, &[])) } else { Err(Error) }
@@ -431,6 +488,9 @@ mod tests {
     fn samples() -> std::vec::Vec<Message> {
         let ballot = Ballot { round: 7, host: HostId::new(3) };
         let slot = Slot { ballot, version: 1 << 33 };
+        let cluster = Cluster { number: 5, random: 77 };
+        let mut known = [Known::NONE; KNOWN_MAX];
+        known[3] = Known { node: NodeId::new(7), dead: true, incarnation: 70 };
         let mut beat = Heartbeat { number: 9, ballot, echo: 5, memory: true, accepted: slot, ..Heartbeat::default() };
         beat.locals[7] = LocalNode {
             node: NodeId::new(8),
@@ -456,14 +516,33 @@ mod tests {
             Message::Hello { nonce: 1 },
             Message::HelloAnswer { nonce: 2 },
             Message::Heartbeat(beat),
-            Message::Answer { number: 1, ballot, stamp: 2, committed: slot },
+            Message::Answer { number: 1, ballot, stamp: 2, committed: slot, cluster },
             Message::Ask { number: 4, promised: ballot },
-            Message::AskAnswer { number: 4, leader: ballot, promised: ballot, memory: true, may_vote: false },
-            Message::Vote { ballot, first_boot: true },
-            Message::VoteAnswer { ballot, granted: true, promised: ballot, accepted: slot, digest: 1, memory: false },
+            Message::AskAnswer {
+                number: 4,
+                leader: ballot,
+                promised: ballot,
+                memory: true,
+                may_vote: false,
+                leaderless_ms: 2500,
+                cluster,
+                accepted: slot,
+                committed: slot,
+            },
+            Message::Vote { ballot, standing: Standing::Cold },
+            Message::VoteAnswer {
+                ballot,
+                granted: true,
+                promised: ballot,
+                accepted: slot,
+                digest: 1,
+                elector: false,
+                cluster,
+                committed: slot,
+            },
             Message::Fetch { ballot, slot },
             Message::Accept { slot, digest: 8 },
-            Message::Commit { slot },
+            Message::Commit { slot, cluster, named: true },
             Message::NeedWhole { slot },
             Message::Order(order),
             Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Confirmed(Class::PowerOff), tried: true },
@@ -500,6 +579,7 @@ mod tests {
             Message::Operated { request: 1, answer: Operated::Done(1 << 40) },
             Message::Operated { request: 1, answer: Operated::Refused(crate::wire::node::Refusal::TooLong) },
             Message::Operated { request: 1, answer: Operated::Busy },
+            Message::Report(Report { cluster, version: 8, page: 1, pages: 2, known, ..Report::default() }),
         ]
     }
 

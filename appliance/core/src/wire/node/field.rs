@@ -16,3 +16,5 @@ pub const ROUND: usize = 24;
 pub const LEASE: usize = 28;
 pub const BEAT: usize = 32;
 pub const CLUSTER: usize = 36;
+pub const SERVED: usize = 32;
+pub const RANDOM: usize = 8;

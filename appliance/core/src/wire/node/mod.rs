@@ -22,6 +22,7 @@ mod mail;
 mod operate;
 mod operator;
 mod refusal;
+mod report;
 mod takeover;
 mod view;
 
@@ -30,12 +31,13 @@ pub use mail::{Address, Mail};
 pub use operate::{Operation, Wish};
 pub use operator::{Section, Target};
 pub use refusal::{Gasp, Refusal};
+pub use report::Tale;
 pub use takeover::{Given, Takeover, What};
 pub use view::{NodeEvent, NodeState, ViewNode};
 
 use super::frame::{BODY_BYTES, Frame};
 use super::{Error, Fields, Result, put};
-use crate::id::{Ballot, HostId, Incarnation, NodeId};
+use crate::id::{Ballot, Cluster, HostId, Incarnation, NodeId};
 
 mod kind {
     pub const HELLO: u8 = 1;
@@ -62,6 +64,7 @@ mod kind {
     pub const ADDRESS_REPLY: u8 = 32;
     pub const OPERATE: u8 = 35;
     pub const OPERATE_REPLY: u8 = 36;
+    pub const REPORT: u8 = 33;
 }
 
 /// One message of the node protocol. Payloads (VIEW, STATUS_PART) stay in the frame.
@@ -75,6 +78,8 @@ pub enum Message {
         incarnation: Incarnation,
         /// Echoed by WELCOME, so that a stale WELCOME is known.
         nonce: u64,
+        /// The cluster incarnation that it serves, as a WELCOME named it last; none: it never served any (SAFETY B5).
+        served: Cluster,
     },
     /// Appliance -> node: here is your session (its id is in the frame's head).
     Welcome {
@@ -88,8 +93,8 @@ pub enum Message {
         beat_ms: u32,
         /// A lease is that long, milliseconds.
         lease_ms: u32,
-        /// The cluster incarnation's number.
-        cluster: u32,
+        /// The cluster incarnation; none: a cold start is collecting, so report, and what you served before stays known.
+        cluster: Cluster,
     },
     /// Node -> appliance: I live; `stamp` is my clock.
     Beat {
@@ -179,6 +184,8 @@ pub enum Message {
     Group(Group),
     /// About a takeover.
     Takeover(Takeover),
+    /// Node -> appliance: what it knows of the time before; entries in the payload.
+    Report(Tale),
 }
 
 impl Message {
@@ -195,15 +202,18 @@ impl Message {
         let stamp = body.u64(field::STAMP);
         let lease_ms = body.u32(field::LEASE);
         Ok(match frame.kind {
-            kind::HELLO => Self::Hello { node, incarnation: body.u64(field::INCARNATION), nonce: stamp },
+            kind::HELLO => {
+                Self::Hello { node, incarnation: body.u64(field::INCARNATION), nonce: stamp, served: served(&body)? }
+            }
             kind::WELCOME => Self::Welcome {
                 nonce: stamp,
                 host: HostId::new(body.u8(field::HOST)),
                 node,
                 beat_ms: body.u32(field::BEAT),
                 lease_ms,
-                cluster: body.u32(field::CLUSTER),
+                cluster: Cluster { number: body.u32(field::CLUSTER), random: body.u32(field::RANDOM) },
             },
+            kind::REPORT => Self::Report(Tale::parse(&body)?),
             kind::BEAT => Self::Beat { stamp },
             kind::LEASE => Self::Lease { stamp, lease_ms },
             kind::BYE => Self::Bye,
@@ -258,7 +268,9 @@ impl Message {
 
     fn emit_body(&self, body: &mut [u8; BODY_BYTES]) -> u8 {
         match *self {
-            Self::Hello { node, incarnation, nonce } => {
+            Self::Hello { node, incarnation, nonce, served } => {
+                put(body, field::CLUSTER, served.number.to_le_bytes());
+                put(body, field::SERVED, served.random.to_le_bytes());
                 put(body, field::NODE, [node.get()]);
                 put(body, field::INCARNATION, incarnation.to_le_bytes());
                 put(body, field::STAMP, nonce.to_le_bytes());
@@ -269,7 +281,8 @@ impl Message {
                 put(body, field::STAMP, nonce.to_le_bytes());
                 put(body, field::LEASE, lease_ms.to_le_bytes());
                 put(body, field::BEAT, beat_ms.to_le_bytes());
-                put(body, field::CLUSTER, cluster.to_le_bytes());
+                put(body, field::CLUSTER, cluster.number.to_le_bytes());
+                put(body, field::RANDOM, cluster.random.to_le_bytes());
                 kind::WELCOME
             }
             Self::Beat { stamp } => {
@@ -319,8 +332,15 @@ impl Message {
             Self::Mail(mail) => mail.emit_body(body),
             Self::Group(ref group) => group.emit_body(body),
             Self::Takeover(ref takeover) => takeover.emit_body(body),
+            Self::Report(ref tale) => tale.emit_body(body),
         }
     }
+}
+
+/// The cluster incarnation of a HELLO. Half of all numbers are left to us: no guest can make a cold start run out of them.
+fn served(body: &Fields<'_>) -> Result<Cluster> {
+    let served = Cluster { number: body.u32(field::CLUSTER), random: body.u32(field::SERVED) };
+    if served.number <= Cluster::NUMBER_MAX / 2 { Ok(served) } else { Err(Error) }
 }
 
 fn code(body: &mut [u8], code: u8, kind: u8) -> u8 {
@@ -343,9 +363,11 @@ mod tests {
             version: 1 << 40,
         };
         let node = NodeId::new(9);
+        let cluster = Cluster { number: 3, random: 33 };
         for message in [
-            Message::Hello { node, incarnation: 4, nonce: 5 },
-            Message::Welcome { nonce: 5, host: HostId::new(1), node, beat_ms: 200, lease_ms: 5000, cluster: 3 },
+            Message::Hello { node, incarnation: 4, nonce: 5, served: cluster },
+            Message::Welcome { nonce: 5, host: HostId::new(1), node, beat_ms: 200, lease_ms: 5000, cluster },
+            Message::Report(Tale { node, part: 1, parts: 2, version: 9 }),
             Message::Beat { stamp: 6 },
             Message::Lease { stamp: 6, lease_ms: 7 },
             Message::Bye,

@@ -1,0 +1,38 @@
+//! What stories of cold starts need: memories that are wrong or missing, datagrams that are lost at the worst moment.
+
+use super::World;
+use super::event::{Arrival, Event};
+use palisade_core::id::{HostId, NodeId};
+use palisade_core::time::Instant;
+use palisade_core::wire::node::{NodeState, ViewNode};
+
+impl World {
+    /// A node was told, once, that this incarnation of another one is down.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn remember_death(&mut self, node: u8, about: u8, incarnation: u64) {
+        let host = HostId::new(self.guests[&about].host);
+        let entry = ViewNode { node: NodeId::new(about), state: NodeState::Down, host, class: 1, incarnation };
+        self.guests.get_mut(&node).expect("a configured node").memory.learn(node, 0, entry);
+    }
+
+    /// The incarnation of a host's appliance, if one runs.
+    #[must_use]
+    pub fn incarnation(&self, host: u8) -> Option<u64> {
+        self.hosts[&host].engine.as_ref().map(|engine| engine.summary(Instant::ZERO).incarnation)
+    }
+
+    /// Whether this host's appliance holds a view that names the present appliance of that host.
+    #[must_use]
+    pub fn names(&self, host: u8, about: u8) -> bool {
+        let named = self.hosts[&host].view().map(|view| view.host(HostId::new(about)).incarnation);
+        named.is_some() && named == self.incarnation(about)
+    }
+
+    /// Whatever is on its way to a host is lost.
+    pub fn lose_datagrams_to(&mut self, host: u8) {
+        self.queue
+            .lose(|event| matches!(event, Event::Arrives { host: to, what: Arrival::Datagram(..), .. } if *to == host));
+    }
+}
