@@ -7,7 +7,7 @@ use super::event::{Arrival, Event};
 use super::host::{Host, Pipe, Power, Stop};
 use super::{Bytes, Micros, Mood, World, journal};
 use crate::sim::clock::Clock;
-use palisade_core::engine::{Boot, Engine};
+use palisade_core::engine::Boot;
 use palisade_core::id::HostId;
 use palisade_core::io::{Input, MonitorEvent, Output, Request, Road};
 use palisade_core::rule::Rules;
@@ -15,6 +15,8 @@ use palisade_core::time::Instant;
 
 /// What an appliance's rings hold while it stands: datagrams of a link, and pieces of a pipe. The oldest survive.
 pub const RING_MAX: usize = 256;
+/// Turns of an appliance between two looks at what is too large to be looked at after each.
+const TURNS_BETWEEN_CHECKS: u32 = 64;
 /// What its clock reads when it boots.
 const CLOCK_AT_BOOT: u64 = 1_000_000;
 
@@ -87,6 +89,16 @@ impl Host {
         }
         outs
     }
+
+    /// The engine's inner invariants, after a turn.
+    fn check(&mut self) {
+        let engine = self.engine.as_ref().expect("it runs");
+        engine.check();
+        self.turns += 1;
+        if self.turns.is_multiple_of(TURNS_BETWEEN_CHECKS) {
+            engine.check_thoroughly();
+        }
+    }
 }
 
 impl World {
@@ -135,7 +147,7 @@ impl World {
         let h = self.hosts.get_mut(&host).expect("a configured host");
         let outs = h.turn(now, input);
         if self.rules == Rules::ALL {
-            h.engine.as_ref().expect("it runs").check();
+            h.check();
         }
         let life = h.life;
         for line in journal::take() {
@@ -244,7 +256,7 @@ impl World {
         h.life += 1;
         h.deadline = 0;
         h.tsc = Clock::new(now, CLOCK_AT_BOOT, h.drift);
-        let mut engine = Box::new(Engine::new());
+        let mut engine = super::memory::take();
         engine.obey(rules);
         let about = Boot { host: HostId::new(host), incarnation, entropy, config_hash: 1 };
         engine.start(Instant::from_micros(CLOCK_AT_BOOT), config, about);

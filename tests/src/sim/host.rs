@@ -90,6 +90,8 @@ pub struct Host {
     pub(super) pipes: Vec<Micros>,
     /// When its appliance wants to be woken, true time.
     pub(super) deadline: Micros,
+    /// Counts the turns of its appliances.
+    pub(super) turns: u32,
     /// Cluster number and version that its appliance declared committed before the present turn, and its role.
     pub(super) seen: super::check::Key,
     pub(super) role: Role,
@@ -123,6 +125,7 @@ impl Host {
             tsc: Clock::new(0, 0, 0),
             ring: VecDeque::new(),
             deadline: 0,
+            turns: 0,
             seen: (0, 0),
             role: Role::Alone,
             accepted: Default::default(),
@@ -167,7 +170,7 @@ impl Host {
     }
 
     pub(super) fn end_appliance(&mut self) {
-        self.engine = None;
+        super::memory::give_back(self.engine.take());
         self.life += 1;
         self.stopped = None;
         self.ring.clear();
@@ -201,5 +204,11 @@ impl Host {
             let row = engine.view().host(HostId::new(self.id));
             row.counts() && row.incarnation == engine.incarnation()
         })
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        super::memory::give_back(self.engine.take());
     }
 }

@@ -21,6 +21,7 @@ mod guest;
 mod host;
 mod journal;
 mod mail;
+mod memory;
 mod network;
 pub mod node_down;
 pub mod operator;

@@ -257,12 +257,18 @@ impl Acceptor {
     pub fn void(&mut self) {
         self.memory = false;
         self.slot = Slot::NONE;
-        self.accepted.clone_from(&State::EMPTY);
-        self.committed.clone_from(&State::EMPTY);
+        self.accepted.clear();
+        self.committed.clear();
         self.committed_slot = Slot::NONE;
         self.encoded.build(&self.accepted, &mut self.delta);
         self.encoded.turn();
         self.forget_fetched();
+    }
+
+    /// Whether the bytes of what was accepted have the digest that was found from changes; for the simulator.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        !self.memory || self.encoded.is_sound() || !self.rules.holds(Rule::A5)
     }
 
     /// What was accepted is committed.

@@ -79,6 +79,12 @@ impl Encoded {
         Ok(digest)
     }
 
+    /// Whether the accepted bytes have the digest that they are said to have.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        digest(&self.bytes[self.present][..self.length]) == self.content.digest
+    }
+
     /// What is being built.
     #[must_use]
     pub fn next(&self) -> &[u8] {

@@ -39,7 +39,15 @@ impl Engine {
             self.follower.leader <= acceptor.promised || self.follower.leader.host != self.me,
             "nobody follows itself"
         );
-        assert!(self.messaging.senders.is_sound(), "each message that was accepted has one place (SAFETY I2)");
         assert!(!self.restart || self.condemned, "only who is condemned restarts by itself (SAFETY F5)");
+    }
+
+    /// The same for what is too large to be looked at between every two events.
+    ///
+    /// # Panics
+    /// When it is broken.
+    pub fn check_thoroughly(&self) {
+        assert!(self.messaging.senders.is_sound(), "each message that was accepted has one place (SAFETY I2)");
+        assert!(self.acceptor.is_sound(), "what was accepted, its bytes and their digest say the same (SAFETY A5)");
     }
 }
