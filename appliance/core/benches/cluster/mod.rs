@@ -19,11 +19,6 @@ use std::time::{Duration as Span, Instant as Clock};
 /// Turns of one instant, after which engines that still are not quiet never will be: the largest state to 254 hosts takes
 /// about 70 turns.
 const TURNS_MAX: usize = 10_000;
-/// Up to so many hosts all vote, but for the last of an even number: in a first boot everybody asks every voter again for
-/// each peer that it comes to know, so with 255 votes the boot alone takes minutes.
-const VOTES_MAX: u8 = 63;
-/// The votes of a larger cluster.
-const VOTES_FEW: u8 = 5;
 /// How long the first boot may take. An appliance alone leads after 500 ms.
 const BOOT_MAX: Duration = Duration::from_millis(5_000);
 
@@ -373,7 +368,7 @@ fn node(at: usize) -> NodeId {
 /// A configuration of so many hosts with one node and one BMC each, read and checked as a person's is.
 fn configuration(hosts: u8) -> &'static Config {
     // An even number of votes is refused.
-    let votes = if hosts > VOTES_MAX { VOTES_FEW } else { hosts - u8::from(hosts.is_multiple_of(2)) };
+    let votes = hosts - u8::from(hosts.is_multiple_of(2));
     let (mut h, mut n, mut d) = (String::new(), String::new(), String::new());
     for id in 1..=hosts {
         let comma = if id == 1 { "" } else { "," };

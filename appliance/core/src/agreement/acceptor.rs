@@ -194,7 +194,7 @@ impl Acceptor {
             self.encoded.build(&self.scratch, &mut self.delta);
             self.encoded.turn();
         } else {
-            self.scratch.clone_from(&self.accepted);
+            self.scratch.copy_from(&self.accepted);
         }
         self.forget_scratch();
     }
@@ -214,7 +214,7 @@ impl Acceptor {
     /// to change, so the copy of what it looked at last serves again. After a change it must be adopted.
     pub fn next(&mut self) -> &mut State {
         if self.holds != Scratch::Next(self.committed_slot) {
-            self.scratch.clone_from(&self.committed);
+            self.scratch.copy_from(&self.committed);
             self.scratch.version += 1;
             self.holds = Scratch::Next(self.committed_slot);
         }
@@ -232,7 +232,7 @@ impl Acceptor {
         let upwards = !self.memory || slot > self.slot || !self.rules.holds(Rule::A3Upwards);
         assert!(upwards, "an acceptor accepts only upwards");
         self.forget_scratch();
-        self.accepted.clone_from(&self.scratch);
+        self.accepted.copy_from(&self.scratch);
         self.encoded.turn();
         self.slot = slot;
         self.memory = true;
@@ -275,7 +275,7 @@ impl Acceptor {
     pub fn commit(&mut self) {
         let forward = self.slot.version >= self.committed.version || !self.rules.holds(Rule::A3Upwards);
         assert!(forward, "committed states only move forward");
-        self.committed.clone_from(&self.accepted);
+        self.committed.copy_from(&self.accepted);
         self.committed_slot = self.slot;
     }
 }

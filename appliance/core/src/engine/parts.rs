@@ -13,13 +13,14 @@ use crate::fencing::harness::Harness;
 use crate::groups::{desk::Desk, reports::Reports};
 use crate::heartbeat::{Follower, Watch};
 use crate::local::Local;
+use crate::messaging::Messaging;
 use crate::outbox::Outbox;
 use crate::peers::Peers;
 use crate::sessions::Sessions;
 use crate::state::State;
 
 /// How many parts.
-const PARTS: usize = 17;
+const PARTS: usize = 18;
 
 impl Engine {
     /// Each large part of an engine and its bytes.
@@ -41,6 +42,7 @@ impl Engine {
             ("member: device attempts", size_of::<Executor>()),
             ("member: its nodes", size_of::<Local>()),
             ("member: its nodes' groups", size_of::<Desk>()),
+            ("messages of nodes", size_of::<Messaging>()),
             ("sessions", size_of::<Sessions>()),
             ("peers: incarnations, keys, windows", size_of::<Peers>()),
             ("all together", size_of::<Self>()),

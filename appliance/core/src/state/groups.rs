@@ -263,6 +263,12 @@ impl Groups {
         }
     }
 
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        self.rows.copy_from_slice(&other.rows);
+        self.members.clear();
+        let _fits = self.members.extend_from_slice(&other.members);
+    }
+
     pub(super) fn clear(&mut self) {
         self.rows.fill(GroupRow::NONE);
         self.members.clear();

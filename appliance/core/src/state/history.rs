@@ -44,6 +44,11 @@ impl History {
         self.entries[self.place(0)] = entry;
     }
 
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        self.entries.copy_from_slice(&other.entries);
+        self.closed = other.closed;
+    }
+
     pub(super) fn encode(&self, sink: &mut Sink<'_>) {
         for (place, entry) in (0u8..).zip(&self.entries).take(self.len()) {
             entry.emit(sink.row(Kind::History, [0, 0, place]));

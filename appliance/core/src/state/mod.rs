@@ -338,6 +338,18 @@ impl State {
         Ok(())
     }
 
+    /// Becomes a copy of another, in place: a clone would pass over the stack, which has no room for such things.
+    pub fn copy_from(&mut self, other: &Self) {
+        let Self { cluster, version, hosts, nodes, history, groups, takeovers } = other;
+        self.cluster = *cluster;
+        self.version = *version;
+        self.hosts.copy_from_slice(hosts);
+        self.nodes.copy_from_slice(nodes);
+        self.history.copy_from(history);
+        self.groups.copy_from(groups);
+        self.takeovers.copy_from(takeovers);
+    }
+
     /// Begins anew, as `EMPTY`.
     pub fn clear(&mut self) {
         self.cluster = Cluster::NONE;

@@ -169,6 +169,11 @@ impl Takeovers {
         self.rows.retain(keep);
     }
 
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        self.rows.clear();
+        let _fits = self.rows.extend_from_slice(&other.rows);
+    }
+
     pub(super) fn clear(&mut self) {
         self.rows.clear();
     }
