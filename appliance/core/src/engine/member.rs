@@ -65,11 +65,19 @@ impl Engine {
         if self.election.phase == Phase::Voting {
             let until = self.election.started + Self::span(self.timing.election_max_ms);
             if now < until {
-                if self.election.standing != Standing::Ordinary {
-                    self.consider_outcome(now);
-                    self.due(self.election.started + Self::span(self.timing.election_max_ms / 2));
+                let half = self.election.started + Self::span(self.timing.election_max_ms / 2);
+                let again = now >= self.election.next_at;
+                if again {
+                    // FETCH, or a piece of what it asks for, may be lost. The pieces that came are kept.
+                    self.election.next_at = now + Self::span(RESEND_MS);
                 }
-                return self.due(until);
+                if self.election.standing != Standing::Ordinary {
+                    self.due(half);
+                }
+                if again || self.election.standing != Standing::Ordinary {
+                    self.consider_outcome(now);
+                }
+                return self.due(until.min(self.election.next_at));
             }
             let pause = now + self.jitter();
             self.election.rest(pause);
@@ -139,6 +147,7 @@ impl Engine {
         assert!(self.acceptor.promise(ballot), "a candidate's ballot is above all that it promised");
         self.follower.forsake();
         self.acceptor.forget_fetched();
+        self.election.next_at = now + Self::span(RESEND_MS);
         self.count(Counter::Elections);
         log::info!("stands for election under ballot {ballot}, {standing:?}");
         let granted = self.granted(now);
