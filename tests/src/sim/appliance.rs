@@ -16,7 +16,7 @@ use palisade_core::time::Instant;
 /// What an appliance's rings hold while it stands: datagrams of a link, and pieces of a pipe. The oldest survive.
 pub const RING_MAX: usize = 256;
 /// Turns of an appliance between two looks at what is too large to be looked at after each.
-const TURNS_BETWEEN_CHECKS: u32 = 64;
+const TURNS_BETWEEN_CHECKS: u32 = 512;
 /// What its clock reads when it boots.
 const CLOCK_AT_BOOT: u64 = 1_000_000;
 

@@ -265,10 +265,13 @@ impl Acceptor {
         self.forget_fetched();
     }
 
-    /// Whether the bytes of what was accepted have the digest that was found from changes; for the simulator.
+    /// Whether the bytes of what was accepted have the digest that was found from changes, and what was looked at without
+    /// finding a change was left unchanged; for the simulator.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        !self.memory || self.encoded.is_sound() || !self.rules.holds(Rule::A5)
+        let looked = self.holds == Scratch::Next(self.committed_slot);
+        let encoded = !self.memory || self.encoded.is_sound() || !self.rules.holds(Rule::A5);
+        encoded && (!looked || self.scratch.only_follows(&self.committed))
     }
 
     /// What was accepted is committed.

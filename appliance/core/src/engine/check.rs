@@ -48,6 +48,6 @@ impl Engine {
     /// When it is broken.
     pub fn check_thoroughly(&self) {
         assert!(self.messaging.senders.is_sound(), "each message that was accepted has one place (SAFETY I2)");
-        assert!(self.acceptor.is_sound(), "what was accepted, its bytes and their digest say the same (SAFETY A5)");
+        assert!(self.acceptor.is_sound(), "a digest is that of its bytes (SAFETY A5), and a look changes nothing");
     }
 }

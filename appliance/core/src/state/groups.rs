@@ -135,7 +135,7 @@ impl Membership {
 }
 
 /// All groups.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Groups {
     rows: [GroupRow; GROUPS_MAX],
     members: Vec<Membership, MEMBERSHIPS_MAX>,

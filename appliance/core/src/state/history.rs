@@ -11,7 +11,7 @@ use crate::wire::{Error, Result};
 pub(super) const BODY_BYTES: usize = HistoryEntry::BYTES;
 
 /// The last closed records.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
     entries: [HistoryEntry; HISTORY_MAX],
     /// How many were ever closed.
@@ -47,6 +47,11 @@ impl History {
     pub(super) fn copy_from(&mut self, other: &Self) {
         self.entries.copy_from_slice(&other.entries);
         self.closed = other.closed;
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.entries.fill(HistoryEntry::NONE);
+        self.closed = 0;
     }
 
     pub(super) fn encode(&self, sink: &mut Sink<'_>) {

@@ -146,7 +146,7 @@ impl Flap {
 }
 
 /// All holds of a view.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holds {
     /// In ascending order of their keys; those in use first.
     holds: [Hold; HOLDS_MAX],
@@ -231,6 +231,18 @@ impl Holds {
     #[must_use]
     pub const fn is_held_off(&self, node: NodeId) -> bool {
         self.flaps[node.index()].held
+    }
+
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        self.holds.copy_from_slice(&other.holds);
+        self.count = other.count;
+        self.flaps.copy_from_slice(&other.flaps);
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.holds.fill(Hold::NONE);
+        self.count = 0;
+        self.flaps.fill(Flap::NONE);
     }
 
     pub(super) fn encode(&self, sink: &mut Sink<'_>) {

@@ -340,7 +340,7 @@ impl State {
 
     /// Becomes a copy of another, in place: a clone would pass over the stack, which has no room for such things.
     pub fn copy_from(&mut self, other: &Self) {
-        let Self { cluster, version, hosts, nodes, history, groups, takeovers } = other;
+        let Self { cluster, version, hosts, nodes, history, groups, takeovers, holds } = other;
         self.cluster = *cluster;
         self.version = *version;
         self.hosts.copy_from_slice(hosts);
@@ -348,6 +348,16 @@ impl State {
         self.history.copy_from(history);
         self.groups.copy_from(groups);
         self.takeovers.copy_from(takeovers);
+        self.holds.copy_from(holds);
+    }
+
+    /// Whether this is the other under the next version, with nothing changed.
+    #[must_use]
+    pub fn only_follows(&self, other: &Self) -> bool {
+        let Self { cluster, version, hosts, nodes, history, groups, takeovers, holds } = other;
+        self.version == version + 1
+            && (self.cluster, &self.hosts, &self.nodes) == (*cluster, hosts, nodes)
+            && (&self.history, &self.groups, &self.takeovers, &self.holds) == (history, groups, takeovers, holds)
     }
 
     /// Begins anew, as `EMPTY`.
@@ -356,10 +366,10 @@ impl State {
         self.version = 0;
         self.hosts.fill(HostRow::NONE);
         self.nodes.fill(NodeRow::NONE);
-        self.history.clone_from(&History::EMPTY);
+        self.history.clear();
         self.groups.clear();
         self.takeovers.clear();
-        self.holds.clone_from(&Holds::EMPTY);
+        self.holds.clear();
     }
 
     fn decode_head(&mut self, head: &[u8]) -> Result<()> {

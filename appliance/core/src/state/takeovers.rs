@@ -122,7 +122,7 @@ impl TakeoverRow {
 }
 
 /// All takeovers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Takeovers {
     rows: Vec<TakeoverRow, TAKEOVERS_MAX>,
 }
