@@ -38,7 +38,7 @@ fn every_message_arrives_and_is_acknowledged() {
 
 #[test]
 fn nodes_of_one_host_speak_without_the_network() {
-    let shape = config::Shape { hosts: 3, votes: 3, nodes: 2, witness: false, outlets: false, services: false };
+    let shape = config::Shape { nodes: 2, ..config::Shape::of(3) };
     let mut world = World::new(shape.config(), 3);
     world.power_all();
     assert!(world.run_until_true(15_000, World::all_up), "{}", world.story());

@@ -340,9 +340,11 @@ impl State {
 
     /// Becomes a copy of another, in place: a clone would pass over the stack, which has no room for such things.
     pub fn copy_from(&mut self, other: &Self) {
-        let Self { cluster, version, hosts, nodes, history, groups, takeovers, holds } = other;
+        let Self { cluster, version, stage, before, hosts, nodes, history, groups, takeovers, holds } = other;
         self.cluster = *cluster;
         self.version = *version;
+        self.stage = *stage;
+        self.before = *before;
         self.hosts.copy_from_slice(hosts);
         self.nodes.copy_from_slice(nodes);
         self.history.copy_from(history);
@@ -354,9 +356,10 @@ impl State {
     /// Whether this is the other under the next version, with nothing changed.
     #[must_use]
     pub fn only_follows(&self, other: &Self) -> bool {
-        let Self { cluster, version, hosts, nodes, history, groups, takeovers, holds } = other;
+        let Self { cluster, version, stage, before, hosts, nodes, history, groups, takeovers, holds } = other;
         self.version == version + 1
-            && (self.cluster, &self.hosts, &self.nodes) == (*cluster, hosts, nodes)
+            && (self.cluster, self.stage, self.before) == (*cluster, *stage, *before)
+            && (&self.hosts, &self.nodes) == (hosts, nodes)
             && (&self.history, &self.groups, &self.takeovers, &self.holds) == (history, groups, takeovers, holds)
     }
 
@@ -364,6 +367,8 @@ impl State {
     pub fn clear(&mut self) {
         self.cluster = Cluster::NONE;
         self.version = 0;
+        self.stage = Stage::Settled;
+        self.before = Cluster::NONE;
         self.hosts.fill(HostRow::NONE);
         self.nodes.fill(NodeRow::NONE);
         self.history.clear();
