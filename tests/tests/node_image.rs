@@ -328,7 +328,7 @@ fn a_command_goes_over_the_channel_and_its_answer_comes_back() {
         })
         .unwrap_or_else(|| panic!("no STATUS for {wanted:?}; the console says:\n{}", vm.log()));
         let mut payload = [0; HostEntry::BYTES];
-        HostEntry { host: HOST, state: HostState::Member, incarnation: 3, heard_ms: 4 }.emit(&mut payload);
+        HostEntry { host: HOST, state: HostState::Member, incarnation: 3, heard_ms: 4, marks: 0 }.emit(&mut payload);
         let count = u16::from(wanted == Section::Hosts);
         let used = if count == 1 { payload.as_slice() } else { &[] };
         vm.send(Message::StatusPart { section: wanted, first: 0, count, total: count }, used);
@@ -350,7 +350,7 @@ fn requests_and_commands_go_over_vsock() {
             Message::Status { section: Section::Hosts, first } => {
                 let mut payload = vec![0; HostEntry::BYTES];
                 let host = HostId::new(u8::try_from(first).unwrap() + 1);
-                HostEntry { host, state: HostState::Member, incarnation: 3, heard_ms: 4 }.emit(&mut payload);
+                HostEntry { host, state: HostState::Member, incarnation: 3, heard_ms: 4, marks: 0 }.emit(&mut payload);
                 Some((Message::StatusPart { section: Section::Hosts, first, count: 1, total: 2 }, payload))
             }
             Message::Status { section, first } => {

@@ -62,6 +62,8 @@ pub const HISTORY_MAX: usize = 64;
 /// Pieces of the largest delta: what changes more than four datagrams can say travels as a whole state, which is seldom and
 /// not much dearer then.
 pub const DELTA_PIECES_MAX: usize = 4;
+/// Trials of devices under way at a time: one that is silent must not hold the others up.
+pub const DRILLS_OUT_MAX: usize = 8;
 /// Bytes of the name of whoever asked for something.
 pub const WHO_BYTES: usize = 24;
 /// Pauses, maintenance and operators' open fences at a time. One more is answered BUSY.
@@ -238,6 +240,10 @@ pub const PORT_STATE: u16 = 7642;
 pub const PORT_MESSAGES: u16 = 7643;
 /// vsock stream port of the node protocol.
 pub const PORT_VSOCK: u32 = 7640;
+
+// ---- what they add up to ---------------------------------------------------------------------------------------------
+
+pub use crate::fencing::bound::node_down_bound;
 
 // ---- how they relate (DESIGN §4, SAFETY C1) -------------------------------------------------------------------------
 

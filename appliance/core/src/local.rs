@@ -198,10 +198,10 @@ impl Local {
         core::mem::replace(farewell, guest.incarnation) != guest.incarnation
     }
 
-    /// It was we who were deaf: silence counts anew from now.
-    pub fn forgive(&mut self, now: Instant) {
+    /// It was we who were deaf: silence counts from then at the earliest.
+    pub fn forgive(&mut self, from: Instant) {
         for guest in &mut self.guests {
-            guest.last_beat = guest.last_beat.max(now);
+            guest.last_beat = guest.last_beat.max(from);
         }
     }
 

@@ -2,10 +2,15 @@
 //!
 //! Owns layouts only; `Engine` fills them. Read by `palisadectl status`, the demo and the tests.
 
-use crate::id::{Ballot, BootId, HostId, Incarnation, NodeId, Run};
+mod care;
+mod node;
+
+pub use care::{DISABLED, DeviceEntry, HoldEntry, MAINTENANCE, MARKS, PAUSED, QUARANTINE, UNPROTECTED};
+pub use node::NodeEntry;
+
+use crate::id::{Ballot, BootId, HostId, Incarnation, NodeId};
 use crate::limits::WHO_BYTES;
 use crate::who::Who;
-use crate::wire::node::NodeState;
 use crate::wire::{Error, Fields, Result, put};
 
 /// What an appliance is in the cluster.
@@ -211,6 +216,8 @@ pub struct HostEntry {
     pub incarnation: Incarnation,
     /// Milliseconds since the answering appliance heard it; `u32::MAX`: never.
     pub heard_ms: u32,
+    /// See `MARKS`.
+    pub marks: u8,
 }
 
 impl HostEntry {
@@ -219,7 +226,7 @@ impl HostEntry {
 
     /// Writes the entry.
     pub fn emit(&self, b: &mut [u8]) {
-        put(b, 0, [self.host.get(), self.state as u8]);
+        put(b, 0, [self.host.get(), self.state as u8, self.marks, 0]);
         put(b, 4, self.heard_ms.to_le_bytes());
         put(b, 8, self.incarnation.to_le_bytes());
     }
@@ -234,57 +241,7 @@ impl HostEntry {
         if bytes.len() < Self::BYTES {
             return Err(Error);
         }
-        Ok(Self { host: HostId::new(b.u8(0)), state, incarnation: b.u64(8), heard_ms: b.u32(4) })
-    }
-}
-
-/// One node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NodeEntry {
-    /// Which.
-    pub node: NodeId,
-    /// Where it stands.
-    pub state: NodeState,
-    /// On which host.
-    pub host: HostId,
-    /// The evidence class if it is down, else zero.
-    pub class: u8,
-    /// Which incarnation this is about.
-    pub incarnation: Incarnation,
-    /// Which run.
-    pub run: Run,
-}
-
-impl NodeEntry {
-    /// Bytes of one entry.
-    pub const BYTES: usize = 24;
-
-    /// Writes the entry.
-    pub fn emit(&self, b: &mut [u8]) {
-        put(b, 0, [self.node.get(), self.state as u8, self.host.get(), self.class]);
-        put(b, 4, self.run.counter.to_le_bytes());
-        put(b, 8, self.incarnation.to_le_bytes());
-        put(b, 16, self.run.boot.to_le_bytes());
-    }
-
-    /// Reads the entry.
-    ///
-    /// # Errors
-    /// Too short, or an unknown state.
-    pub fn parse(bytes: &[u8]) -> Result<Self> {
-        let b = Fields(bytes);
-        if bytes.len() < Self::BYTES {
-            return Err(Error);
-        }
-        let state = NodeState::from_wire(b.u8(1))?;
-        Ok(Self {
-            node: NodeId::new(b.u8(0)),
-            state,
-            host: HostId::new(b.u8(2)),
-            class: b.u8(3),
-            incarnation: b.u64(8),
-            run: Run { boot: b.u64(16), counter: b.u32(4) },
-        })
+        Ok(Self { host: HostId::new(b.u8(0)), state, incarnation: b.u64(8), heard_ms: b.u32(4), marks: b.u8(2) })
     }
 }
 
@@ -504,6 +461,8 @@ pub const COUNTERS: usize = COUNTER_NAMES.len();
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Run;
+    use crate::wire::node::NodeState;
 
     #[test]
     fn sections_survive_their_bytes() {
@@ -556,10 +515,12 @@ mod tests {
             class: 0,
             incarnation: 3,
             run: Run { boot: 4, counter: 5 },
+            marks: UNPROTECTED | PAUSED,
         };
         node.emit(&mut bytes);
         assert_eq!(NodeEntry::parse(&bytes), Ok(node));
-        let host = HostEntry { host: HostId::new(1), state: HostState::Down, incarnation: 2, heard_ms: 3 };
+        let host =
+            HostEntry { host: HostId::new(1), state: HostState::Down, incarnation: 2, heard_ms: 3, marks: MAINTENANCE };
         host.emit(&mut bytes);
         assert_eq!(HostEntry::parse(&bytes), Ok(host));
     }

@@ -15,9 +15,11 @@ macro_rules! say {
 
 mod config;
 mod device;
+mod operate;
 mod report;
 mod status;
 
+use palisade_core::wire::node::{Operation, Target, Wish};
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -40,6 +42,21 @@ palisadectl: looks after a Palisade cluster
   palisadectl status --socket PATH [--port 7640] [--timeout-ms 3000] [--json]
       Asks the appliance behind the Unix socket of its vhost-device-vsock how things are.
 
+  palisadectl fence node|host NUMBER --socket PATH
+  palisadectl pause node NUMBER --for TIME --socket PATH
+  palisadectl resume node NUMBER --socket PATH
+  palisadectl maintenance node|host NUMBER --for TIME [--force] --socket PATH
+  palisadectl maintenance node|host NUMBER --end --socket PATH
+  palisadectl acknowledge node|host NUMBER [--force] --socket PATH
+      Asks the cluster through any of its appliances; the answer comes when the decision is committed.
+      fence        switches the target off, and has its services taken over
+      pause        announces that a node's VM stands still on purpose (a snapshot): its silence is not accused
+      maintenance  neither accuses the target nor orders it off; --force although it has volumes mounted
+      acknowledge  YOU saw that the target is off: recovery begins at once. If it is not off, data is lost.
+                   --force although the cluster believes that it runs
+      --for TIME   a number and s, m, h or d
+      --who NAME   who asks, for the history; else the name of the user
+
 Exit status: 0 good, 1 not good, 2 not understood.
 ";
 
@@ -51,6 +68,7 @@ enum Question {
     CheckConfig { file: OsString },
     Device { name: String, wish: device::Wish, config: OsString, seat: device::Seat },
     Status(status::Question),
+    Operate(operate::Request),
 }
 
 fn main() -> ExitCode {
@@ -70,6 +88,7 @@ fn main() -> ExitCode {
         Ok(Question::CheckConfig { file }) => config::check(file.as_ref()),
         Ok(Question::Device { name, wish, config, seat }) => device::drive(&name, wish, config.as_ref(), seat),
         Ok(Question::Status(question)) => status::ask(&question),
+        Ok(Question::Operate(request)) => operate::ask(&request),
     };
     match answer {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,7 +111,7 @@ struct Line {
 }
 
 /// Options that are followed by a value.
-const VALUED: &[&str] = &["--config", "--host", "--address", "--socket", "--port", "--timeout-ms"];
+const VALUED: &[&str] = &["--config", "--host", "--address", "--socket", "--port", "--timeout-ms", "--for", "--who"];
 
 impl Line {
     fn read(arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
@@ -177,19 +196,62 @@ fn understand(arguments: impl Iterator<Item = OsString>) -> Result<Question, Str
             },
         },
         ["device", ..] => return Err("a device needs a name and one of check, status, off, on".to_owned()),
-        ["status"] => Question::Status(status::Question {
-            socket: line.take("--socket").ok_or("which appliance? add --socket PATH")?,
-            port: line.take_value("--port", "a vsock port number")?.unwrap_or(palisade_core::limits::PORT_VSOCK),
-            timeout: Duration::from_millis(u64::from(
-                line.take_value::<u32>("--timeout-ms", "milliseconds")?.unwrap_or(3000).max(1),
-            )),
-            json: line.take_flag("--json"),
-        }),
+        ["status"] => {
+            Question::Status(status::Question { road: road(&mut line, 3000)?, json: line.take_flag("--json") })
+        }
         ["status", ..] => return Err("`status` takes no further words".to_owned()),
+        [word, kind, number] if wish(word).is_some() => Question::Operate(request(&mut line, word, kind, number)?),
+        [word, ..] if wish(word).is_some() => {
+            return Err(format!("`{word}` needs a target: `node` or `host`, and its number"));
+        }
         [word, ..] => return Err(format!("`{word}` is no command")),
     };
     line.nothing_left()?;
     Ok(question)
+}
+
+/// What a command asks for.
+fn wish(word: &str) -> Option<Wish> {
+    Some(match word {
+        "fence" => Wish::Fence,
+        "pause" => Wish::Pause,
+        "resume" => Wish::Resume,
+        "maintenance" => Wish::Maintain,
+        "acknowledge" => Wish::Acknowledge,
+        _ => return None,
+    })
+}
+
+fn road(line: &mut Line, timeout_ms: u32) -> Result<status::Road, String> {
+    Ok(status::Road {
+        socket: line.take("--socket").ok_or("which appliance? add --socket PATH")?,
+        port: line.take_value("--port", "a vsock port number")?.unwrap_or(palisade_core::limits::PORT_VSOCK),
+        timeout: Duration::from_millis(u64::from(
+            line.take_value::<u32>("--timeout-ms", "milliseconds")?.unwrap_or(timeout_ms).max(1),
+        )),
+    })
+}
+
+fn request(line: &mut Line, word: &str, kind: &str, number: &str) -> Result<operate::Request, String> {
+    let target = operate::target(kind, number)?;
+    let mut wish = wish(word).ok_or_else(|| format!("`{word}` is no command"))?;
+    if matches!((wish, target), (Wish::Pause | Wish::Resume, Target::Host(_))) {
+        return Err(format!("only a node can be asked to `{word}`; for a host there is `maintenance`"));
+    }
+    if wish == Wish::Maintain && line.take_flag("--end") {
+        wish = Wish::Release;
+    }
+    let duration_ms = match wish {
+        Wish::Pause | Wish::Maintain => {
+            let text = line.take("--for").ok_or_else(|| format!("for how long? `{word}` needs --for TIME"))?;
+            operate::duration(&text.to_string_lossy(), wish)?
+        }
+        _ => 0,
+    };
+    let force = matches!(wish, Wish::Maintain | Wish::Acknowledge) && line.take_flag("--force");
+    let who = operate::who(line.take("--who").map(|who| who.to_string_lossy().into_owned()))?;
+    let operation = Operation { wish, target, force, duration_ms, incarnation: 0, who };
+    Ok(operate::Request { operation, road: road(line, 10_000)? })
 }
 
 #[cfg(test)]
@@ -210,9 +272,21 @@ mod tests {
             seat: device::Seat { host: Some(2), address: None },
         };
         assert_eq!(ask("device bmc1 off --config c --host=2"), Ok(device));
-        let status =
-            status::Question { socket: "s".into(), port: 7640, timeout: Duration::from_millis(3000), json: true };
+        let road = |ms| status::Road { socket: "s".into(), port: 7640, timeout: Duration::from_millis(ms) };
+        let status = status::Question { road: road(3000), json: true };
         assert_eq!(ask("status --json --socket s"), Ok(Question::Status(status)));
+        let operation = Operation {
+            wish: Wish::Maintain,
+            target: Target::Host(palisade_core::id::HostId::new(7)),
+            force: true,
+            duration_ms: 7_200_000,
+            incarnation: 0,
+            who: palisade_core::who::Who::new("ann").unwrap_or_default(),
+        };
+        let request = operate::Request { operation, road: road(10_000) };
+        assert_eq!(ask("maintenance host 7 --for 2h --force --who ann --socket s"), Ok(Question::Operate(request)));
+        let ends = ask("maintenance node 7 --end --who ann --socket s");
+        assert!(matches!(ends, Ok(Question::Operate(r)) if r.operation.wish == Wish::Release));
         assert_eq!(ask("status --help"), Ok(Question::Help));
         assert_eq!(ask(""), Ok(Question::Help));
     }
@@ -233,6 +307,21 @@ mod tests {
             ("status --socket s --socket t", "given twice"),
             ("status --socket s --json=1", "takes no value"),
             ("config check a --json", "--json is no option of this command"),
+            ("fence", "needs a target: `node` or `host`"),
+            ("fence node", "needs a target: `node` or `host`"),
+            ("fence node 0 --socket s", "`0` is no number of a node"),
+            ("fence node 256 --socket s", "`256` is no number of a node"),
+            ("fence vm 1 --socket s", "`vm` is no kind of target"),
+            ("fence node 1", "add --socket"),
+            ("fence node 1 --socket s --force", "--force is no option of this command"),
+            ("fence node 1 --socket s --who aaaaaaaaaaaaaaaaaaaaaaaaa", "at most 24 bytes that print"),
+            ("pause node 1 --socket s", "needs --for TIME"),
+            ("pause host 1 --for 1s --socket s", "only a node can be asked to `pause`"),
+            ("pause node 1 --for 90 --socket s", "expected a number and s, m, h or d"),
+            ("pause node 1 --for 11m --socket s", "after 10 minutes at most"),
+            ("maintenance node 1 --for 8d --socket s", "after 7 days at most"),
+            ("maintenance node 1 --for 0s --socket s", "after 7 days at most"),
+            ("maintenance node 1 --socket s", "needs --for TIME"),
         ] {
             let said = ask(line).err().unwrap_or_default();
             assert!(said.contains(sentence), "{line}: {said}");

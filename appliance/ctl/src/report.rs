@@ -3,7 +3,10 @@
 //! Owns the words and the JSON field names, which are an interface: they may grow, never change.
 
 use palisade_core::fencing::Class;
-use palisade_core::status::{COUNTER_NAMES, HistoryEntry, HostEntry, HostState, NodeEntry, Role, Summary};
+use palisade_core::status::{
+    COUNTER_NAMES, DeviceEntry, HistoryEntry, HoldEntry, HostEntry, HostState, MARKS, NodeEntry, Role, Summary,
+};
+use palisade_core::wire::message::{LOCAL_GUARD, LOCAL_MONITOR};
 use palisade_core::wire::node::NodeState;
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -19,6 +22,10 @@ pub struct Report {
     pub nodes: Vec<NodeEntry>,
     /// Fencing records: the open ones first.
     pub history: Vec<HistoryEntry>,
+    /// Every configured device.
+    pub devices: Vec<DeviceEntry>,
+    /// Pauses, maintenance, and who asked for an open fence.
+    pub holds: Vec<HoldEntry>,
     /// In the order of `COUNTER_NAMES`.
     pub counters: Vec<u64>,
 }
@@ -46,6 +53,21 @@ fn class_word(class: u8) -> &'static str {
     Class::from_wire(class).map_or("-", Class::word)
 }
 
+/// The marks of a host or node, each behind a blank.
+fn marks(marks: u8) -> String {
+    MARKS.iter().filter(|(bit, _)| marks & bit != 0).map(|(_, word)| format!("  {word}")).collect()
+}
+
+/// The name of a device in a record.
+fn device(report: &Report, number: u16) -> &str {
+    match number {
+        0 => "-",
+        LOCAL_MONITOR => "qmp",
+        LOCAL_GUARD => "guard",
+        place => report.devices.get(usize::from(place) - 1).map_or("?", DeviceEntry::name),
+    }
+}
+
 fn number(id: u8) -> String {
     if id == 0 { "-".to_owned() } else { id.to_string() }
 }
@@ -64,22 +86,24 @@ pub fn table(report: &Report) -> String {
             u32::MAX => "never".to_owned(),
             ms => format!("{ms} ms ago"),
         };
-        format!("{:>4}  {:<9}  {:016x}  {heard}", host.host.get(), host_word(host.state), host.incarnation)
+        let (state, marks) = (host_word(host.state), marks(host.marks));
+        format!("{:>4}  {state:<9}  {:016x}  {heard}{marks}", host.host.get(), host.incarnation)
     });
     rows(&mut out, "node  state      host  run         incarnation       proof", &report.nodes, |node| {
         format!(
-            "{:>4}  {:<9}  {:>4}  {:<10}  {:016x}  {}",
+            "{:>4}  {:<9}  {:>4}  {:<10}  {:016x}  {}{}",
             node.node.get(),
             node_word(node.state),
             number(node.host.get()),
             node.run.counter,
             node.incarnation,
-            class_word(node.class)
+            class_word(node.class),
+            marks(node.marks)
         )
     });
     rows(
         &mut out,
-        "fencing records: target, reason, proof, executor, attempts, time, views",
+        "fencing records: target, reason, proof, executor, attempts, device, time, views, asked by",
         &report.history,
         |entry| {
             let target = match entry.node.get() {
@@ -93,17 +117,44 @@ pub fn table(report: &Report) -> String {
                 }
             };
             format!(
-                "  {target:<18}  {:<14}  {:<13}  {:>3}  {:>3}  {end}",
+                "  {target:<18}  {:<14}  {:<13}  {:>3}  {:>3}  {:<8}  {end}  {}",
                 entry.reason.word(),
                 class_word(entry.class),
                 number(entry.executor.get()),
-                entry.attempts
+                entry.attempts,
+                device(report, entry.device),
+                entry.who.name()
             )
+            .trim_end()
+            .to_owned()
         },
     );
+    care(&mut out, report);
     let counted: Vec<_> = COUNTER_NAMES.iter().zip(&report.counters).filter(|(_, count)| **count != 0).collect();
     rows(&mut out, "counted", &counted, |(name, count)| format!("  {count:>12}  {name}"));
     out
+}
+
+/// What a person has to look after.
+fn care(out: &mut String, report: &Report) {
+    rows(
+        out,
+        "device                            last trial         by  when  (the leader knows)",
+        &report.devices,
+        |entry| {
+            let when = if entry.age_ms == u32::MAX { "-".to_owned() } else { format!("{} s ago", entry.age_ms / 1000) };
+            format!("{:<32}  {:<17}  {:>3}  {when}", entry.name(), entry.trial.word(), number(entry.executor.get()))
+        },
+    );
+    rows(out, "holds: what, target, time left, asked by", &report.holds, |hold| {
+        format!(
+            "  {:<12}  {:<9}  {:>7} s  {}",
+            hold.kind.word(),
+            hold.target.to_string(),
+            hold.left_ms / 1000,
+            hold.who.name()
+        )
+    });
 }
 
 fn summary(out: &mut String, s: &Summary) -> std::fmt::Result {
@@ -157,17 +208,18 @@ fn rows<T>(out: &mut String, head: &str, entries: &[T], row: impl Fn(&T) -> Stri
 pub fn json(report: &Report) -> Value {
     let s = &report.summary;
     let hex = |number: u64| format!("{number:016x}");
+    let words = |marks: u8| MARKS.iter().filter(|(bit, _)| marks & bit != 0).map(|(_, word)| *word).collect::<Vec<_>>();
     let hosts = report.hosts.iter().map(|host| {
         json!({
             "host": host.host.get(), "state": host_word(host.state), "incarnation": hex(host.incarnation),
-            "heard_ms": (host.heard_ms != u32::MAX).then_some(host.heard_ms),
+            "heard_ms": (host.heard_ms != u32::MAX).then_some(host.heard_ms), "marks": words(host.marks),
         })
     });
     let nodes = report.nodes.iter().map(|node| {
         json!({
             "node": node.node.get(), "state": node_word(node.state), "host": node.host.get(),
             "class": Class::from_wire(node.class).map(Class::word), "incarnation": hex(node.incarnation),
-            "run": { "boot": hex(node.run.boot), "counter": node.run.counter },
+            "run": { "boot": hex(node.run.boot), "counter": node.run.counter }, "marks": words(node.marks),
         })
     });
     let history = report.history.iter().map(|entry| {
@@ -176,7 +228,18 @@ pub fn json(report: &Report) -> Value {
             "class": Class::from_wire(entry.class).map(Class::word), "executor": entry.executor.get(),
             "attempts": entry.attempts, "incarnation": hex(entry.incarnation),
             "decided_version": entry.decided_version, "confirmed_version": entry.confirmed_version,
-            "took_us": entry.took_us,
+            "took_us": entry.took_us, "device": device(report, entry.device), "who": entry.who.name(),
+        })
+    });
+    let devices = report.devices.iter().map(|entry| {
+        json!({
+            "device": entry.name(), "trial": entry.trial.word(), "executor": entry.executor.get(),
+            "age_ms": (entry.age_ms != u32::MAX).then_some(entry.age_ms),
+        })
+    });
+    let holds = report.holds.iter().map(|hold| {
+        json!({
+            "kind": hold.kind.word(), "target": hold.target.to_string(), "left_ms": hold.left_ms, "who": hold.who.name(),
         })
     });
     let counters: serde_json::Map<String, Value> =
@@ -189,6 +252,7 @@ pub fn json(report: &Report) -> Value {
         "stack_high_water_bytes": s.platform.stack_high_water_bytes, "stack_bytes": s.platform.stack_bytes,
         "boot_us": s.platform.boot_us, "dropped_bytes": s.platform.dropped_bytes,
         "hosts": hosts.collect::<Vec<_>>(), "nodes": nodes.collect::<Vec<_>>(),
-        "history": history.collect::<Vec<_>>(), "counters": counters,
+        "history": history.collect::<Vec<_>>(), "devices": devices.collect::<Vec<_>>(),
+        "holds": holds.collect::<Vec<_>>(), "counters": counters,
     })
 }

@@ -5,23 +5,30 @@
 
 use crate::report::{self, Report};
 use palisade_core::limits::FRAME_MAX;
-use palisade_core::status::{COUNTERS, HistoryEntry, HostEntry, NodeEntry, Summary};
+use palisade_core::status::{COUNTERS, DeviceEntry, HistoryEntry, HoldEntry, HostEntry, NodeEntry, Summary};
 use palisade_core::wire::frame::Reader;
-use palisade_core::wire::node::{Message, Refusal, Section};
+use palisade_core::wire::node::{Message, Operation, Refusal, Section};
 use std::ffi::OsString;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// What is asked of whom.
+/// The way to an appliance.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Question {
+pub struct Road {
     /// The Unix socket.
     pub socket: OsString,
     /// The appliance's vsock port.
     pub port: u32,
     /// For the whole conversation.
     pub timeout: Duration,
+}
+
+/// What is asked of whom.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Whom.
+    pub road: Road,
     /// Print JSON.
     pub json: bool,
 }
@@ -33,7 +40,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(50);
 
 /// `status`.
 pub fn ask(question: &Question) -> Result<(), String> {
-    let report = Conversation::open(question)?.report()?;
+    let report = Conversation::open(&question.road)?.report()?;
     if question.json {
         say!("{}", report::json(&report));
     } else {
@@ -42,7 +49,7 @@ pub fn ask(question: &Question) -> Result<(), String> {
     Ok(())
 }
 
-struct Conversation {
+pub struct Conversation {
     stream: UnixStream,
     name: String,
     until: Instant,
@@ -61,9 +68,10 @@ struct Part {
 }
 
 impl Conversation {
-    fn open(question: &Question) -> Result<Self, String> {
-        let name = question.socket.to_string_lossy().into_owned();
-        let stream = UnixStream::connect(&question.socket).map_err(|error| match error.kind() {
+    /// Connects to the appliance behind a socket.
+    pub fn open(road: &Road) -> Result<Self, String> {
+        let name = road.socket.to_string_lossy().into_owned();
+        let stream = UnixStream::connect(&road.socket).map_err(|error| match error.kind() {
             ErrorKind::NotFound => {
                 format!(
                     "{name} does not exist; name the `uds-path` of this host's vhost-device-vsock (docs/OPERATING.md)"
@@ -78,12 +86,12 @@ impl Conversation {
         let mut conversation = Self {
             stream,
             name,
-            until: Instant::now() + question.timeout,
+            until: Instant::now() + road.timeout,
             sequence: 0,
             reader: Reader::new(),
             rest: Vec::new(),
         };
-        conversation.connect(question.port)?;
+        conversation.connect(road.port)?;
         Ok(conversation)
     }
 
@@ -121,6 +129,8 @@ impl Conversation {
             hosts: self.section(Section::Hosts, HostEntry::BYTES, HostEntry::parse)?,
             nodes: self.section(Section::Nodes, NodeEntry::BYTES, NodeEntry::parse)?,
             history: self.section(Section::History, HistoryEntry::BYTES, HistoryEntry::parse)?,
+            devices: self.section(Section::Devices, DeviceEntry::BYTES, DeviceEntry::parse)?,
+            holds: self.section(Section::Holds, HoldEntry::BYTES, HoldEntry::parse)?,
             counters: self.section(Section::Counters, 8, counter)?.into_iter().take(COUNTERS).collect(),
         })
     }
@@ -167,8 +177,41 @@ impl Conversation {
         }
     }
 
+    /// Says what an operator wants; the version that committed it. BUSY accepted nothing, so it is asked again.
+    pub fn operate(&mut self, operation: Operation) -> Result<u64, String> {
+        loop {
+            let mut buffer = [0; FRAME_MAX];
+            self.sequence += 1;
+            let frame = Message::Operate(operation).frame(0, self.sequence, &[]);
+            self.send(frame.emit(&mut buffer))?;
+            loop {
+                match self.hear()?.0 {
+                    Message::OperateReply { target, version } if target == operation.target => return Ok(version),
+                    Message::Busy => break std::thread::sleep(BUSY_PAUSE),
+                    Message::Error { refusal } => return Err(format!("{}: {}", self.name, refused(refusal))),
+                    _ => {}
+                }
+            }
+        }
+    }
+
     /// The next part of the section; `None`: the appliance is busy.
     fn answer(&mut self, section: Section) -> Result<Option<Part>, String> {
+        loop {
+            match self.hear()? {
+                (Message::StatusPart { section: about, first, count, total }, payload) if about == section => {
+                    return Ok(Some(Part { first, count, total, payload }));
+                }
+                (Message::Busy, _) => return Ok(None),
+                (Message::Error { refusal }, _) => return Err(format!("{}: {}", self.name, refused(refusal))),
+                // What was not asked for: a view, say.
+                _ => {}
+            }
+        }
+    }
+
+    /// The next message that the appliance says.
+    fn hear(&mut self) -> Result<(Message, Vec<u8>), String> {
         loop {
             let mut stream = self.rest.as_slice();
             let frame = self.reader.next(&mut stream);
@@ -181,13 +224,7 @@ impl Conversation {
             let used = self.rest.len() - left;
             self.rest.drain(..used);
             match heard {
-                Some((Message::StatusPart { section: about, first, count, total }, payload)) if about == section => {
-                    return Ok(Some(Part { first, count, total, payload }));
-                }
-                Some((Message::Busy, _)) => return Ok(None),
-                Some((Message::Error { refusal }, _)) => return Err(format!("{}: {}", self.name, refused(refusal))),
-                // What was not asked for: a view, say.
-                Some(_) => {}
+                Some(heard) => return Ok(heard),
                 None if nothing => self.fill()?,
                 None => {}
             }
@@ -250,7 +287,9 @@ const fn refused(refusal: Refusal) -> &'static str {
         Refusal::Condemned => "the appliance refuses: this node was fenced",
         Refusal::NoSession => "the appliance wants a session before it answers",
         Refusal::NotAdmitted => "the appliance was not admitted to the cluster yet; try again",
-        Refusal::BadRequest => "the appliance does not know this question; is it older than this palisadectl?",
+        Refusal::BadRequest => {
+            "this makes no sense now: no such target, not in a state for it, or another incarnation is there by now"
+        }
         Refusal::NotYet => "the appliance is not ready for this; try again",
         Refusal::ClusterOver => "the cluster incarnation is over",
         Refusal::InGroup => {

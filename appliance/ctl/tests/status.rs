@@ -6,11 +6,16 @@ mod common;
 
 use common::{Ended, Scratch, palisadectl};
 use palisade_core::fencing::Class;
+use palisade_core::fencing::drill::Trial;
 use palisade_core::id::{Ballot, HostId, NodeId, Run};
 use palisade_core::limits::FRAME_MAX;
-use palisade_core::status::{COUNTERS, HistoryEntry, HostEntry, HostState, NodeEntry, Reason, Role, Summary};
+use palisade_core::state::HoldKind;
+use palisade_core::status::{
+    COUNTERS, DeviceEntry, HistoryEntry, HoldEntry, HostEntry, HostState, NodeEntry, Reason, Role, Summary, UNPROTECTED,
+};
+use palisade_core::who::Who;
 use palisade_core::wire::frame::Reader;
-use palisade_core::wire::node::{Message, NodeState, Refusal, Section};
+use palisade_core::wire::node::{Message, NodeState, Operation, Refusal, Section, Target, Wish};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
@@ -63,6 +68,7 @@ fn section(section: Section) -> (Vec<u8>, usize) {
                     state: HostState::Member,
                     incarnation: 0xab00 + u64::from(host),
                     heard_ms: if host == 255 { u32::MAX } else { 12 },
+                    marks: if host == 3 { UNPROTECTED } else { 0 },
                 };
                 entry.emit(&mut bytes[count * HostEntry::BYTES..]);
                 count += 1;
@@ -77,6 +83,7 @@ fn section(section: Section) -> (Vec<u8>, usize) {
                 class: Class::VmStopped as u8,
                 incarnation: 5,
                 run: Run { boot: 6, counter: 7 },
+                marks: 0,
             };
             entry.emit(&mut bytes);
             count = 1;
@@ -94,11 +101,27 @@ fn section(section: Section) -> (Vec<u8>, usize) {
                 decided_version: 15,
                 confirmed_version: 16,
                 took_us: 4200,
-                ..HistoryEntry::NONE
+                device: 1,
+                who: Who::new("ann").unwrap(),
             };
             entry.emit(&mut bytes);
             count = 1;
             HistoryEntry::BYTES
+        }
+        Section::Devices => {
+            let mut name = [0; 32];
+            name[..4].copy_from_slice(b"bmc2");
+            let (trial, executor) = (Trial::On, HostId::new(3));
+            DeviceEntry { name, trial, executor, age_ms: 61_000, covers: [2, 0, 0, 0] }.emit(&mut bytes);
+            count = 1;
+            DeviceEntry::BYTES
+        }
+        Section::Holds => {
+            let target = Target::Host(HostId::new(9));
+            let who = Who::new("bob").unwrap();
+            HoldEntry { kind: HoldKind::Maintenance, target, left_ms: 7000, who }.emit(&mut bytes);
+            count = 1;
+            HoldEntry::BYTES
         }
         Section::Counters => {
             bytes[..8].copy_from_slice(&77_u64.to_le_bytes());
@@ -162,9 +185,11 @@ fn a_table_for_a_person() {
     for piece in [
         "host 2: member, leader 3, with quorum, view 17 under ballot 4.3",
         " 255  member     000000000000abff  -",
-        "   3  member     000000000000ab03  12 ms ago",
+        "   3  member     000000000000ab03  12 ms ago  UNPROTECTED",
+        "bmc2                              works (on)           3  61 s ago",
+        "  maintenance   host 9           7 s  bob",
         "   2  down          2  7           0000000000000005  vm-stopped",
-        "  node 2 on host 2    panicked        vm-stopped       2    1  4.2 ms, 15 -> 16",
+        "  node 2 on host 2    panicked        vm-stopped       2    1  bmc2      4.2 ms, 15 -> 16  ann",
         "            77  datagrams sent",
     ] {
         assert!(ended.out.contains(piece), "{piece}: {}", ended.said());
@@ -251,5 +276,71 @@ fn counts_that_lie_are_refused() {
         );
         assert_eq!(ended.code, Some(1), "{}", ended.said());
         assert!(ended.err.contains("not sound") || ended.err.contains("does not send it"), "{}", ended.said());
+    }
+}
+
+/// Answers one OPERATE with this, after BUSY, and gives back what was asked.
+fn operated(arguments: &[&str], answer: Message) -> (Ended, Operation) {
+    let scratch = Scratch::new();
+    let path = scratch.path("vsock");
+    let listener = UnixListener::bind(&path).unwrap();
+    let server = thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        accept(&mut stream);
+        let mut reader = Reader::new();
+        let mut bytes = [0; 512];
+        let mut busy = true;
+        loop {
+            let length = stream.read(&mut bytes).unwrap();
+            assert!(length > 0, "it hung up without an answer");
+            let mut rest = &bytes[..length];
+            while let Some(frame) = reader.next(&mut rest) {
+                let Ok(Message::Operate(operation)) = Message::parse(&frame) else { panic!("not a request") };
+                if std::mem::take(&mut busy) {
+                    send(&mut stream, Message::Busy, &[]);
+                    continue;
+                }
+                send(&mut stream, answer, &[]);
+                return operation;
+            }
+        }
+    });
+    let mut all = arguments.to_vec();
+    all.extend(["--socket", &path, "--who", "ann"]);
+    let ended = palisadectl(&all);
+    (ended, server.join().unwrap())
+}
+
+#[test]
+fn a_request_is_asked_again_while_the_appliance_is_busy_and_answered_when_it_is_committed() {
+    let target = Target::Node(NodeId::new(7));
+    let done = Message::OperateReply { target, version: 99 };
+    for (line, wish, duration_ms, force, said) in [
+        ("fence node 7", Wish::Fence, 0, false, "node 7 is condemned"),
+        ("pause node 7 --for 90s", Wish::Pause, 90_000, false, "not accused for 90 s"),
+        ("resume node 7", Wish::Resume, 0, false, "the pause is over"),
+        ("maintenance node 7 --for 2h --force", Wish::Maintain, 7_200_000, true, "for 7200 s"),
+        ("maintenance node 7 --end", Wish::Release, 0, false, "the maintenance is over"),
+        ("acknowledge node 7 --force", Wish::Acknowledge, 0, true, "because you say so"),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let (ended, asked) = operated(&words, done);
+        assert_eq!(ended.code, Some(0), "{line}: {}", ended.said());
+        assert!(ended.out.contains(said) && ended.out.contains("view 99"), "{line}: {}", ended.said());
+        let who = Who::new("ann").unwrap();
+        assert_eq!(asked, Operation { wish, target, force, duration_ms, incarnation: 0, who }, "{line}");
+    }
+}
+
+#[test]
+fn each_refusal_of_a_request_has_its_sentence() {
+    for (refusal, sentence) in [
+        (Refusal::InGroup, "say --force and mean it"),
+        (Refusal::NotCondemned, "saw with your own eyes"),
+        (Refusal::TooLong, "at most 7 days"),
+        (Refusal::BadRequest, "another incarnation is there by now"),
+    ] {
+        let (ended, _) = operated(&["acknowledge", "node", "7"], Message::Error { refusal });
+        assert!(ended.code == Some(1) && ended.err.contains(sentence), "{}", ended.said());
     }
 }

@@ -89,6 +89,8 @@ pub struct World {
     pub outlets: BTreeMap<u16, Outlet>,
     /// What operators were answered since one spoke last: when, by which host.
     pub answers: Vec<(Micros, u8, palisade_core::wire::node::Message)>,
+    /// The payloads of their answers.
+    pub payloads: Vec<Vec<u8>>,
     /// BMCs have a supply of their own.
     pub bmc_apart: bool,
     /// The shared volumes.
@@ -138,6 +140,7 @@ impl World {
             bmcs: config.hosts.iter().map(|h| (h.id, Bmc::Works(5_000))).collect(),
             outlets: pdu::outlets(config),
             answers: Vec::new(),
+            payloads: Vec::new(),
             bmc_apart: true,
             disk: dlm::Disk::default(),
             truth: Truth::new(config),

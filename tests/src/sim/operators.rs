@@ -52,7 +52,11 @@ impl World {
 
     pub(super) fn operator_hears(&mut self, host: u8, _connection: u8, bytes: &[u8]) {
         let mut reader = Reader::new();
-        let Some(Ok(message)) = reader.next(&mut &*bytes).map(|frame| Message::parse(&frame)) else { return };
+        let Some(frame) = reader.next(&mut &*bytes) else { return };
+        let Ok(message) = Message::parse(&frame) else { return };
+        if matches!(message, Message::StatusPart { .. }) {
+            self.payloads.push(frame.payload.to_vec());
+        }
         self.note(|| format!("the operator on host {host} is told {message:?}"));
         self.answered(host, &message);
         if let Message::FenceReply { target, version } = message {

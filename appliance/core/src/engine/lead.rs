@@ -39,6 +39,7 @@ impl Engine {
         self.cold.begin(now);
         self.quorum_echo = Instant::ZERO;
         self.harness.begin(now);
+        self.drills.begin(now);
         self.reports.begin(now);
         self.takeovers.begin();
         self.brake.restart();
@@ -306,6 +307,7 @@ impl Engine {
             watch: &self.watch,
         };
         self.harness_timer = self.harness.poll(&scene, &mut self.outbox);
+        self.harness_timer = self.harness_timer.min(self.drills.poll(&scene, &mut self.outbox));
         self.due(self.harness_timer);
     }
 

@@ -4,6 +4,7 @@
 //! out. The rooms: `member` (following, voting, accepting), `lead` (leading), `node` (sessions and the guard), `report`
 //! (STATUS). Must never read a clock, allocate, or do I/O.
 
+mod care;
 mod check;
 mod cold;
 mod groups;
@@ -27,6 +28,7 @@ use crate::entropy::Entropy;
 use crate::fencing::ages::Ages;
 use crate::fencing::attempt::Answer;
 use crate::fencing::brake::Brake;
+use crate::fencing::drill::Drills;
 use crate::fencing::executor::Executor;
 use crate::fencing::harness::Harness;
 use crate::groups::desk::Desk;
@@ -103,6 +105,7 @@ pub struct Engine {
     /// Since when what the view says has been so.
     ages: Ages,
     brake: Brake,
+    drills: Drills,
     counters: [u64; COUNTERS],
     platform: Platform,
     /// When it was admitted under this incarnation.
@@ -123,6 +126,9 @@ pub struct Engine {
     deadline: Instant,
     /// When it last noticed a stall of its own, while it led.
     stalled_at: Option<Instant>,
+    /// The newest instant that the driver told, and whether it told an older one since.
+    newest: Instant,
+    went_back: bool,
     /// When the last heartbeat went out.
     beat_at: Instant,
     /// When the sessions are told the view again, and how many outputs had been dropped at the last time.
@@ -190,6 +196,7 @@ impl Engine {
             requests: Vec::new(),
             ages: Ages::EMPTY,
             brake: Brake::EMPTY,
+            drills: Drills::EMPTY,
             counters: [0; COUNTERS],
             platform: Platform::ZERO,
             admitted_at: None,
@@ -201,6 +208,8 @@ impl Engine {
             locals_told: [LocalNode::NONE; LOCAL_NODES_MAX],
             deadline: Instant::ZERO,
             stalled_at: None,
+            newest: Instant::ZERO,
+            went_back: false,
             beat_at: Instant::ZERO,
             view_at: Instant::ZERO,
             dropped_then: 0,
@@ -265,6 +274,7 @@ impl Engine {
 
     /// Takes one input in.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        let now = self.steady(now);
         self.notice_stall(now);
         self.pieces = 0;
         self.carried = 0;
@@ -347,6 +357,9 @@ impl Engine {
             Message::OrderAnswer { ballot, attempt, verdict, tried } => {
                 if ballot == self.proposer.ballot && self.proposer.leads() {
                     let answer = Answer { attempt, from, verdict, tried };
+                    if self.drills.answered(now, self.config(), &answer) {
+                        return;
+                    }
                     self.dirty |= self.harness.answered(now, self.config(), self.rules, &answer);
                     self.harness_timer = now;
                 }
@@ -361,6 +374,20 @@ impl Engine {
         }
     }
 
+    /// A clock that went back stands still until it has caught up: whatever counts on time waits, and nothing is sooner over.
+    /// By how much it went back we were blind, so it is a stall too.
+    fn steady(&mut self, now: Instant) -> Instant {
+        let back = self.newest.since(now);
+        self.newest = self.newest.max(now);
+        if back >= Self::span(self.timing.heartbeat_ms) && !core::mem::replace(&mut self.went_back, true) {
+            self.count(Counter::Stalls);
+            log::warn!("own clock went back by {} ms", back.as_millis());
+            self.distrust(self.newest);
+        }
+        self.went_back &= back != Duration::ZERO;
+        self.newest
+    }
+
     /// A stall of our own makes us distrust our accusations, once; a second one soon after makes a leader step down
     /// (SAFETY A8).
     fn notice_stall(&mut self, now: Instant) {
@@ -373,15 +400,19 @@ impl Engine {
         self.distrust(now);
     }
 
+    /// Silence counts anew, once. A member that goes on stalling accuses all the same: it only takes in first what waited for
+    /// it meanwhile; a leader leaves it to others.
     fn distrust(&mut self, now: Instant) {
-        self.local.forgive(now);
+        let span = Duration::from_millis(u64::from(crate::limits::DISTRUST_MS));
+        let again = self.stalled_at.is_some_and(|before| now.since(before) < span);
+        self.stalled_at = Some(now);
+        let beats = Self::span(self.timing.beat_ms).times(2);
+        let dead = Self::span(self.timing.node_dead_ms);
+        self.local.forgive(if again { now + beats - dead } else { now });
         self.watch.forgive(now);
         self.reports.forgive(now);
         self.takeovers.forgive(now);
         self.brake.restart();
-        let span = Duration::from_millis(u64::from(crate::limits::DISTRUST_MS));
-        let again = self.stalled_at.is_some_and(|before| now.since(before) < span);
-        self.stalled_at = Some(now);
         if again && self.proposer.leads() {
             self.step_down(now, "stalled twice");
             self.election.not_before = now + span;

@@ -16,6 +16,7 @@ use crate::wire::node::{Group, Message as Word};
 impl Engine {
     /// The next output; `Deadline` when there is no more.
     pub fn poll(&mut self, now: Instant) -> Output<'_> {
+        let now = now.max(self.newest);
         if let Some((to, length, traffic)) = self.next_datagram(now) {
             return Output::Datagram { to, traffic, bytes: &self.datagram[..length] };
         }

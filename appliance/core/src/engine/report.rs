@@ -5,7 +5,7 @@ use crate::id::{HostId, NodeId};
 use crate::limits::FRAME_PAYLOAD_MAX;
 use crate::outbox::Class;
 use crate::state::Stage;
-use crate::status::{Counter, HistoryEntry, HostEntry, NodeEntry, Reason, Summary};
+use crate::status::{Counter, DeviceEntry, HistoryEntry, HoldEntry, HostEntry, NodeEntry, Reason, Summary};
 use crate::time::Instant;
 use crate::wire::node::{Message, NodeState, Section, Target, ViewNode};
 
@@ -93,7 +93,7 @@ impl Engine {
             Section::Nodes => {
                 let mut page = Page::new(payload, first, NodeEntry::BYTES);
                 for node in &self.config().nodes {
-                    let entry = self.node_entry(NodeId::new(node.id), HostId::new(node.host));
+                    let entry = self.node_entry(now, NodeId::new(node.id), HostId::new(node.host));
                     page.add(|place| entry.emit(place));
                 }
                 page.end(section)
@@ -119,6 +119,20 @@ impl Engine {
                         _ => value,
                     };
                     page.add(|place| place.copy_from_slice(&value.to_le_bytes()));
+                }
+                page.end(section)
+            }
+            Section::Devices => {
+                let mut page = Page::new(payload, first, DeviceEntry::BYTES);
+                for (index, device) in self.config().devices.iter().enumerate() {
+                    page.add(|place| self.device_entry(now, index, device).emit(place));
+                }
+                page.end(section)
+            }
+            Section::Holds => {
+                let mut page = Page::new(payload, first, HoldEntry::BYTES);
+                for hold in self.view().holds.iter() {
+                    page.add(|place| self.hold_entry(now, hold).emit(place));
                 }
                 page.end(section)
             }
@@ -153,14 +167,16 @@ impl Engine {
         let row = self.view().host(host);
         let heard = if host == self.me { Some(now) } else { self.peers.heard(host) };
         let heard_ms = heard.map_or(u32::MAX, |at| u32::try_from(now.since(at).as_millis()).unwrap_or(u32::MAX));
-        HostEntry { host, state: row.state, incarnation: row.incarnation, heard_ms }
+        let marks = self.marks(now, Target::Host(host), host);
+        HostEntry { host, state: row.state, incarnation: row.incarnation, heard_ms, marks }
     }
 
-    fn node_entry(&self, node: NodeId, home: HostId) -> NodeEntry {
+    fn node_entry(&self, now: Instant, node: NodeId, home: HostId) -> NodeEntry {
         let row = self.view().node(node);
         let host = if row.host.is_some() { row.host } else { home };
         let class = if row.state == NodeState::Down { row.class } else { 0 };
-        NodeEntry { node, state: row.state, host, class, incarnation: row.incarnation, run: row.run }
+        let marks = self.marks(now, Target::Node(node), host);
+        NodeEntry { node, state: row.state, host, class, incarnation: row.incarnation, run: row.run, marks }
     }
 
     /// Records that wait for their proof.

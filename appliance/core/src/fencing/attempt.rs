@@ -7,9 +7,11 @@ use crate::id::{HostId, NodeId};
 use crate::limits::{ID_SLOTS, LEVELS_MAX};
 use crate::wire::node::Target;
 
-/// Bits of an attempt's number that say whose it is: a target and its lane. The rest counts.
-pub const TAG_BITS: u32 = 11;
-const _: () = assert!(2 * ID_SLOTS * LEVELS_MAX == 1 << TAG_BITS);
+/// Bits of an attempt's number that say whose it is; the rest counts.
+pub const TAG_BITS: u32 = 12;
+/// The highest of them: it is a drill, and its place is below. Otherwise it is for a target, in one of its lanes.
+pub const DRILL: u32 = 1 << (TAG_BITS - 1);
+const _: () = assert!(2 * ID_SLOTS * LEVELS_MAX == 1 << (TAG_BITS - 1));
 
 /// What an executor said about an attempt.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +43,7 @@ pub fn tag(target: Target, lane: usize) -> u32 {
 
 /// Whose attempt this is, and of which lane.
 pub fn whose(attempt: u32) -> Option<(Target, usize)> {
-    if attempt == 0 {
+    if attempt == 0 || attempt & DRILL != 0 {
         return None;
     }
     let tag = usize::try_from(attempt % (1 << TAG_BITS)).ok()?;
@@ -49,4 +51,25 @@ pub fn whose(attempt: u32) -> Option<(Target, usize)> {
     let number = u8::try_from(index % ID_SLOTS).ok()?;
     let is_node = index < ID_SLOTS;
     Some((if is_node { Target::Node(NodeId::new(number)) } else { Target::Host(HostId::new(number)) }, lane))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempts_number_says_whose_it_is_and_a_drills_is_nobodys() {
+        for serial in 1..5_u32 {
+            for number in [1, 255] {
+                for target in [Target::Node(NodeId::new(number)), Target::Host(HostId::new(number))] {
+                    for lane in 0..LEVELS_MAX {
+                        let attempt = serial << TAG_BITS | tag(target, lane);
+                        assert_eq!(whose(attempt), Some((target, lane)));
+                    }
+                }
+            }
+            assert_eq!(whose(serial << TAG_BITS | DRILL | 3), None);
+        }
+        assert_eq!(whose(0), None);
+    }
 }

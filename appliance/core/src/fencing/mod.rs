@@ -6,8 +6,10 @@
 
 pub(crate) mod ages;
 pub(crate) mod attempt;
+pub(crate) mod bound;
 pub(crate) mod brake;
 mod choose;
+pub mod drill;
 pub(crate) mod executor;
 pub(crate) mod harness;
 pub(crate) mod hold;

@@ -31,7 +31,8 @@ pub enum HoldKind {
 }
 
 impl HoldKind {
-    const fn from_wire(number: u8) -> Option<Self> {
+    /// The kind with this number on the wire.
+    pub(crate) const fn from_wire(number: u8) -> Option<Self> {
         Some(match number {
             1 => Self::Pause,
             2 => Self::Maintenance,

@@ -180,6 +180,8 @@ pub fn status_lines(section: Section, first: u16, payload: &[u8]) -> Vec<String>
         Section::History => {
             parts(HistoryEntry::BYTES).filter_map(|b| HistoryEntry::parse(b).ok()).map(history_line).collect()
         }
+        // What only an operator looks after is not asked from here.
+        Section::Devices | Section::Holds => Vec::new(),
         Section::Counters => parts(8)
             .zip(usize::from(first)..)
             .map(|(bytes, index)| {

@@ -20,13 +20,17 @@ pub enum Section {
     History = 3,
     /// `status::Counter` values, in the order of `status::COUNTER_NAMES`.
     Counters = 4,
+    /// `status::DeviceEntry` each.
+    Devices = 5,
+    /// `status::HoldEntry` each.
+    Holds = 6,
 }
 
 impl Section {
     /// The section with this number on the wire.
     pub(super) fn from_wire(number: u8) -> Result<Self> {
-        use Section::{Counters, History, Hosts, Nodes, Summary};
-        [Summary, Hosts, Nodes, History, Counters].into_iter().find(|s| *s as u8 == number).ok_or(Error)
+        use Section::{Counters, Devices, History, Holds, Hosts, Nodes, Summary};
+        [Summary, Hosts, Nodes, History, Counters, Devices, Holds].into_iter().find(|s| *s as u8 == number).ok_or(Error)
     }
 }
 
@@ -49,7 +53,7 @@ impl core::fmt::Display for Target {
 }
 
 impl Target {
-    pub(super) fn read(body: &Fields<'_>) -> Result<Self> {
+    pub(crate) fn read(body: &Fields<'_>) -> Result<Self> {
         match (body.u8(field::NODE), body.u8(field::HOST)) {
             (node, 0) if node != 0 => Ok(Self::Node(NodeId::new(node))),
             (0, host) if host != 0 => Ok(Self::Host(HostId::new(host))),
