@@ -81,7 +81,8 @@ struct Host {
     engine: Box<Engine>,
     meter: Meter,
     due: Instant,
-    /// The id of its node's session.
+    /// Its node's incarnation, and the id of its session.
+    incarnation: Incarnation,
     session: u32,
     /// What it told sessions.
     said: Vec<u8>,
@@ -132,7 +133,15 @@ impl Cluster {
             let boot =
                 Boot { host: HostId::new(id), incarnation: 1000 + u64::from(id), entropy: [id; 32], config_hash: 7 };
             engine.start(now, config, boot);
-            Host { engine, meter: Meter::default(), due: now, session: 0, said: Vec::new(), deaf: false }
+            Host {
+                engine,
+                meter: Meter::default(),
+                due: now,
+                incarnation: 0,
+                session: 0,
+                said: Vec::new(),
+                deaf: false,
+            }
         };
         let hosts = (1..=hosts).map(start).collect();
         let mut cluster =
@@ -144,6 +153,12 @@ impl Cluster {
         for at in 0..cluster.hosts.len() {
             cluster.start_node(at);
             cluster.join_node(at);
+        }
+        cluster.settle();
+        // A new cluster incarnation ends the sessions in which it asked who lives.
+        cluster.run(Duration::from_millis(u64::from(HEARTBEAT_MS)));
+        for at in 0..cluster.hosts.len() {
+            cluster.hello(at);
         }
         cluster.settle();
         for _ in 0..4 {
@@ -222,17 +237,16 @@ impl Cluster {
     /// The node of a host says hello as a new incarnation: one view change.
     pub fn join_node(&mut self, at: usize) {
         self.incarnations += 1;
+        self.hosts[at].incarnation = self.incarnations;
+        self.hello(at);
+    }
+
+    /// The node of a host begins a session.
+    fn hello(&mut self, at: usize) {
         self.hosts[at].said.clear();
         self.hosts[at].session = 0;
-        self.say(
-            at,
-            &Word::Hello {
-                node: node(at),
-                incarnation: self.incarnations,
-                nonce: 1,
-                served: palisade_core::id::Cluster::NONE,
-            },
-        );
+        let incarnation = self.hosts[at].incarnation;
+        self.say(at, &Word::Hello { node: node(at), incarnation, nonce: 1, served: palisade_core::id::Cluster::NONE });
         let host = &mut self.hosts[at];
         let (mut reader, mut bytes) = (Reader::new(), host.said.as_slice());
         while let Some(frame) = reader.next(&mut bytes) {
