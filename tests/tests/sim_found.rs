@@ -66,3 +66,39 @@ fn who_hears_no_quorum_accuses_nobody() {
     world.bmcs.insert(condemned, Bmc::Works(5_000));
     back(&mut world);
 }
+
+/// Hosts that have to be fenced for the sake of a node are fenced one after the other: with both at once, a quorum would lose
+/// its memory.
+#[test]
+fn hosts_that_cannot_fence_their_nodes_alone_are_not_fenced_all_at_once() {
+    let mut world = World::new(config::cluster(3), 4);
+    for host in world.hosts.values_mut() {
+        host.disks_qualify = false;
+    }
+    world.power_all();
+    assert!(world.run_until_true(15_000, World::all_up), "{}", world.story());
+    let leader = world.leader().unwrap();
+    for node in (1..=3).filter(|&node| node != leader) {
+        world.bmcs.insert(node, Bmc::Works(1_500_000));
+        world.hit(node, Mood::Panicked);
+    }
+    back(&mut world);
+    assert!(world.leader().is_some(), "{}", world.story());
+}
+
+/// Somebody continues a VM that was fenced by `vm-stopped` before its appliance had it started anew, and that appliance dies
+/// without having told anybody of the reset: what boots there began after the proof, and is a member again.
+#[test]
+fn who_boots_in_a_run_that_was_reset_for_good_is_a_member_again() {
+    for seed in 0..5 {
+        let mut world = up(3, seed);
+        let leader = world.leader().unwrap();
+        let node = (1..=3).find(|&host| host != leader).unwrap();
+        let since = world.now;
+        world.hit(node, Mood::Panicked);
+        assert!(world.run_until_true(100, |w| w.truth.told_down(node, since) >= 2), "{}", world.story());
+        world.kill_appliance(node);
+        world.cont(node);
+        back(&mut world);
+    }
+}

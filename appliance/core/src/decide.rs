@@ -168,7 +168,7 @@ fn decide_host(facts: &Facts<'_>, next: &mut State, host: HostId, ration: &mut R
         HostState::Member if silent => {
             if has_members(facts.config, next, host) {
                 let spared = hold::is_spared(facts.config, next, Target::Host(host));
-                let due = !spared && hears_quorum(facts, next) && ration.take();
+                let due = !spared && keeps_quorum(facts, next, host) && ration.take();
                 return due && condemn(facts.config, next, Target::Host(host), Reason::Silent);
             }
             next.leave_out(host);
@@ -211,17 +211,18 @@ fn widen(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
     false
 }
 
-/// Whether a quorum of votes, none of them accused already, answered us just now: within half of the silence that accuses.
-/// Who hears fewer accuses nobody by silence, because it may be we who are not heard. Such an accusation could not be
-/// committed here, but a later leader that finds it accepted would have to commit it (SAFETY A3), when the accused are well
-/// again, and with them perhaps a quorum would lose its memory.
-fn hears_quorum(facts: &Facts<'_>, next: &State) -> bool {
+/// Whether a quorum of votes is left without this host: none of them accused already, and all heard just now, within half of
+/// the silence that accuses. Otherwise no host is condemned. One reason is that it may be we who are not heard: such an
+/// accusation could not be committed here, but a later leader that finds it accepted would have to commit it (SAFETY A3),
+/// when the accused are well again. The other is that with them a quorum would lose its memory: hosts that have to be
+/// fenced for the sake of a node wait until those before them are back.
+fn keeps_quorum(facts: &Facts<'_>, next: &State, host: HostId) -> bool {
     let fresh = Duration::from_millis(u64::from(facts.config.timing.host_dead_ms / 2));
     let voters = || facts.config.hosts.iter().filter(|host| host.vote).map(|host| HostId::new(host.id));
-    let heard = |host: &HostId| {
-        let silent = facts.now.since(facts.watch.seen(*host).silent_since()) >= fresh;
-        let accused = matches!(next.host(*host).state, HostState::Condemned | HostState::Down);
-        !accused && (*host == facts.me || !silent)
+    let heard = |other: &HostId| {
+        let silent = facts.now.since(facts.watch.seen(*other).silent_since()) >= fresh;
+        let accused = matches!(next.host(*other).state, HostState::Condemned | HostState::Down);
+        *other != host && !accused && (*other == facts.me || !silent)
     };
     voters().filter(heard).count() > voters().count() / 2
 }
@@ -331,7 +332,8 @@ fn accuse(
         let member = next.host(row.host).state == HostState::Member;
         let due = member && facts.harness.is_exhausted(node);
         let spared = hold::is_spared(facts.config, next, Target::Host(row.host));
-        return due && !spared && condemn(facts.config, next, Target::Host(row.host), Reason::NodeUnfenced);
+        let due = due && !spared && keeps_quorum(facts, next, row.host);
+        return due && condemn(facts.config, next, Target::Host(row.host), Reason::NodeUnfenced);
     }
     let same = local.incarnation == row.incarnation;
     let reason = match local.health {
@@ -370,7 +372,8 @@ fn raise(next: &mut State, node: NodeId, host: HostId, local: &LocalNode, boot: 
     let member = next.host(host).state == HostState::Member;
     let later = match row.state {
         NodeState::Unknown | NodeState::Left => true,
-        NodeState::Down => row.run != run || local.after_reset,
+        // In a run whose memory was reset for good, whoever speaks began after that, even if nobody here saw the reset.
+        NodeState::Down => row.run != run || local.after_reset || row.class == Class::VmStopped as u8,
         NodeState::Up | NodeState::Condemned => false,
     };
     let due = live && present && member && later && local.incarnation != row.dead;

@@ -7,7 +7,7 @@
 use super::event::{Arrival, Event};
 use super::{Micros, Mood, Power, World};
 use palisade_core::fencing::{Action, Class, Verdict};
-use palisade_core::io::{DeviceRef, Request};
+use palisade_core::io::{DeviceRef, MonitorEvent, Request};
 use palisade_core::rule::Rule;
 
 /// How a host's BMC behaves.
@@ -101,6 +101,8 @@ impl World {
             let (host, incarnation) = (guest.host, guest.incarnation);
             guest.stop_and_reset();
             self.linger(host, node, incarnation);
+            let life = self.hosts[&host].life;
+            self.monitor(host, life, node, MonitorEvent::Reset, 50);
         }
     }
 
@@ -188,7 +190,7 @@ impl World {
             Mood::Panicked => {
                 guest.mood = mood;
                 let life = self.hosts[&host].life;
-                self.monitor(host, life, node, palisade_core::io::MonitorEvent::Panicked, 500);
+                self.monitor(host, life, node, MonitorEvent::Panicked, 500);
             }
             Mood::Paused => {
                 guest.mood = mood;

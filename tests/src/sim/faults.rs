@@ -140,7 +140,7 @@ impl World {
     pub fn reset_guest(&mut self, node: u8) {
         self.note(|| format!("node {node} resets itself"));
         let guest = self.guests.get_mut(&node).expect("a configured node");
-        if !guest.is_running() || guest.mood == Mood::Reset {
+        if !guest.is_running() || matches!(guest.mood, Mood::Reset | Mood::Paused) {
             return;
         }
         guest.mood = Mood::Well;
@@ -168,6 +168,7 @@ impl World {
             }
             Mood::Reset => {
                 guest.mood = Mood::Well;
+                guest.clock.stand(now, false);
                 let boots = guest.boots;
                 self.at(now + 1_000_000, Event::NodeBooted { node, vm, boots });
             }

@@ -17,7 +17,7 @@ use palisade_core::wire::node::NodeState;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Steps of a story.
-const STEPS: u64 = 5;
+const STEPS: u64 = 4;
 /// Silence shorter than this is nobody's death: `host_dead_ms` is 1000, less a heartbeat.
 const SHORT_MS: u64 = 700;
 /// How long a fault may take to cost its victim's memory: an operator's order waits five seconds for a leader.
