@@ -9,6 +9,7 @@ use crate::fencing::operate::{self, Judgement};
 use crate::id::HostId;
 use crate::io::Road;
 use crate::limits::RESEND_MS;
+use crate::state::Stage;
 use crate::status::HostState;
 use crate::time::{Duration, Instant};
 use crate::who::Who;
@@ -125,7 +126,9 @@ impl Engine {
 
     /// An operator's word, from whichever appliance he told it: judged by the committed view, and carried out by a commit.
     pub(super) fn on_request(&mut self, now: Instant, from: HostId, request: u64, operation: &Operation) {
-        if !self.proposer.leads() || !self.proposer.established {
+        // While a cold start collects reports nothing else is decided; it is sent again.
+        let collects = self.view().stage == Stage::Collecting;
+        if !self.proposer.leads() || !self.proposer.established || collects {
             return;
         }
         let answer = match operate::judge(self.config(), self.view(), request, operation) {

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::decide::Facts;
 use crate::id::NodeId;
 use crate::limits::{FLAP_MS, HOLDS_MAX, QUARANTINE_MAX_MS, QUARANTINE_MS};
-use crate::state::{Evidence, Flap, Hold, HoldKind, State};
+use crate::state::{Evidence, Flap, Hold, HoldKind, Stage, State};
 use crate::status::Reason;
 use crate::time::Duration;
 use crate::wire::node::{NodeState, Target};
@@ -32,7 +32,13 @@ pub fn is_spared(config: &Config, view: &State, target: Target) -> bool {
 /// Whether the guard is not to start this node now.
 #[must_use]
 pub fn is_kept_down(config: &Config, view: &State, node: NodeId) -> bool {
-    view.holds.is_held_off(node) || is_spared(config, view, Target::Node(node))
+    is_quarantined(view, node) || is_spared(config, view, Target::Node(node))
+}
+
+/// Whether this node keeps dying and is held off: never during a cold start (SAFETY H2).
+#[must_use]
+pub fn is_quarantined(view: &State, node: NodeId) -> bool {
+    view.stage == Stage::Settled && view.holds.is_held_off(node)
 }
 
 /// Confirms a node, and notes whether it died soon after it had come up. What an operator wanted is no flapping.
@@ -42,7 +48,8 @@ pub fn bury(facts: &Facts<'_>, next: &mut State, node: NodeId, reason: Reason, e
     next.confirm(Target::Node(node), reason, evidence, version);
     let asked = reason == Reason::Operator || row.record.reason == Reason::Operator;
     let soon = facts.ages.up_for(facts.now, node, row.incarnation) < Duration::from_millis(u64::from(FLAP_MS));
-    let deaths = if soon && !asked { next.holds.flap(node).deaths.saturating_add(1) } else { 0 };
+    let flaps = soon && !asked && next.stage == Stage::Settled;
+    let deaths = if flaps { next.holds.flap(node).deaths.saturating_add(1) } else { 0 };
     next.holds.set_flap(node, Flap { deaths, held: deaths > 0 });
 }
 
@@ -107,5 +114,17 @@ mod tests {
     fn quarantine_grows_and_has_a_cap() {
         let spans: std::vec::Vec<u64> = [1, 2, 3, 7, 8, 255].map(|deaths| quarantine(deaths).as_millis()).to_vec();
         assert_eq!(spans, [1000, 2000, 4000, 60_000, 60_000, 60_000]);
+    }
+
+    #[test]
+    fn nobody_is_in_quarantine_during_a_cold_start() {
+        let mut view = std::boxed::Box::new(State::EMPTY);
+        let node = NodeId::new(3);
+        view.holds.set_flap(node, Flap { deaths: 3, held: true });
+        assert!(is_quarantined(&view, node));
+        for stage in [Stage::Collecting, Stage::Fencing] {
+            view.stage = stage;
+            assert!(!is_quarantined(&view, node));
+        }
     }
 }

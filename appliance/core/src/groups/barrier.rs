@@ -6,6 +6,7 @@
 
 use super::{Life, life};
 use crate::decide::Facts;
+use crate::fencing::hold::is_quarantined;
 use crate::id::{NodeId, Volume};
 use crate::rule::Rule;
 use crate::state::State;
@@ -109,7 +110,7 @@ fn may_join(next: &State, node: NodeId, volume: Volume) -> bool {
     let stands = |row: &&Membership| row.node != node && !row.standing.is_over();
     let others =
         || next.groups.of(volume).is_some_and(|group| next.groups.members(group).iter().any(|row| stands(&row)));
-    !next.holds.is_held_off(node) || !others()
+    !is_quarantined(next, node) || !others()
 }
 
 /// Lets a member go: with the open barrier, or through one of its own. Whoever owns a recovery here stays until it is done.
