@@ -84,17 +84,17 @@ impl Engine {
             }
             Section::Hosts => {
                 let mut page = Page::new(payload, first, HostEntry::BYTES);
+                // What a page does not show is not looked up: an entry asks for all its devices.
                 for host in &self.config().hosts {
-                    let entry = self.host_entry(now, HostId::new(host.id));
-                    page.add(|place| entry.emit(place));
+                    page.add(|place| self.host_entry(now, HostId::new(host.id)).emit(place));
                 }
                 page.end(section)
             }
             Section::Nodes => {
                 let mut page = Page::new(payload, first, NodeEntry::BYTES);
                 for node in &self.config().nodes {
-                    let entry = self.node_entry(now, NodeId::new(node.id), HostId::new(node.host));
-                    page.add(|place| entry.emit(place));
+                    let (id, home) = (NodeId::new(node.id), HostId::new(node.host));
+                    page.add(|place| self.node_entry(now, id, home).emit(place));
                 }
                 page.end(section)
             }
