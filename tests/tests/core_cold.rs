@@ -4,10 +4,11 @@
 use palisade_core::fencing::Action;
 use palisade_core::id::NodeId;
 use palisade_core::wire::node::NodeState;
-use palisade_tests::sim::{Bmc, Mood, World, config};
+use palisade_tests::sim::{Bmc, Mood, Trace, World, config};
 
 fn up(hosts: u8, seed: u64) -> World {
-    let mut world = World::new(config::cluster(hosts), seed);
+    let trace = if std::env::var("COLD_TRACE").is_ok() { Trace::Printed } else { Trace::Kept };
+    let mut world = World::traced(config::cluster(hosts), seed, trace);
     world.power_all();
     assert!(world.run_until_true(15_000, World::all_up), "seed {seed}: not all up\n{}", world.story());
     // Everybody knows of everybody, and has a fresh lease.
@@ -268,5 +269,65 @@ fn an_appliance_that_never_heard_of_its_admission_votes_when_its_leader_dies() {
         assert!(led, "seed {seed}\n{}", world.story());
         assert_eq!(cluster_of(&world), 1, "seed {seed}\n{}", world.story());
         back(&mut world);
+    }
+}
+
+/// Most appliances restart, again and again, while the network is cut here and there, guests die, and now and then a host
+/// loses its power: whatever happens, all is up in the end.
+fn restarts_without_end(hosts: u8, seed: u64) {
+    let mut world = up(hosts, seed);
+    for _ in 0..6 {
+        let one = 1 + u8::try_from(world.random() % u64::from(hosts)).unwrap();
+        match world.random() % 6 {
+            0 => world.each_path(|(from, to, _), path| path.cut = (from == one) != (to == one)),
+            1 => world.each_path(|(from, _, _), path| path.cut = from == one),
+            2 => world.hit(one, Mood::Gone),
+            3 => {
+                world.power_off(one);
+                world.run_ms(300);
+                world.power_on(one);
+            }
+            4 => world.power_off(one),
+            _ => {}
+        }
+        for host in 1..=hosts {
+            if !world.random().is_multiple_of(3) {
+                world.kill_appliance(host);
+                let pause = world.random() % 400;
+                world.run_ms(pause);
+            }
+        }
+        let pause = world.random() % 9_000;
+        world.run_ms(pause);
+        if world.random().is_multiple_of(2) {
+            world.each_path(|_, path| path.cut = false);
+        }
+    }
+    world.each_path(|_, path| path.cut = false);
+    if !world.run_until_true(90_000, World::all_up) {
+        // Whoever died with no member on it is never fenced (SAFETY D5): a person turns it on.
+        world.power_all();
+    }
+    let peace = world.run_until_true(120_000, World::all_up);
+    assert!(peace, "{hosts} hosts, seed {seed}: not all up in the end\n{}", world.story());
+}
+
+fn seeds(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn restarts_without_end_and_then_peace() {
+    let (from, count) = (seeds("COLD_FROM", 1), seeds("COLD_SEEDS", 25));
+    for seed in from..from + count {
+        let hosts = [2, 3, 3, 5, 4][usize::try_from(seed % 5).unwrap()];
+        let hosts = if hosts == 4 { 3 } else { hosts };
+        let run = std::panic::catch_unwind(|| restarts_without_end(hosts, seed));
+        if let Err(panic) = run {
+            eprintln!(
+                "replay: COLD_FROM={seed} COLD_SEEDS=1 COLD_TRACE=1 cargo test -p palisade-tests --test core_cold restarts"
+            );
+            std::panic::resume_unwind(panic);
+        }
     }
 }

@@ -357,7 +357,7 @@ fn fate(facts: &Facts<'_>, next: &State, node: &crate::config::Node) -> Fate {
     let told = seen.beat.locals.iter().find(|local| local.node == id);
     let Some(local) = told.filter(|_| admitted && boot != 0) else { return Fate::Open(0, Run::NONE) };
     let run = Run { boot, counter: local.counter };
-    if local.gone_through >= local.counter && (local.counter == 0 || local.disks_qualify) {
+    if local.proves_none() {
         return Fate::Gone;
     }
     let live = local.health == Health::Live && local.bound == local.counter && local.gone_through < local.bound;

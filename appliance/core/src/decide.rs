@@ -293,8 +293,7 @@ fn evidence(rules: Rules, row: &NodeRow, local: &LocalNode, boot: BootId, admitt
     }
     if !row.run.is_some() {
         // Nobody knows which run it was: none may be left.
-        let none = local.counter == 0 || local.gone_through >= local.counter && local.disks_qualify;
-        return none.then_some((Reason::VmGone, Class::VmGone));
+        return local.proves_none().then_some((Reason::VmGone, Class::VmGone));
     }
     if boot != row.run.boot {
         return Some((Reason::HostRebooted, Class::VmGone));

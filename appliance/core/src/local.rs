@@ -347,6 +347,7 @@ fn describe(now: Instant, node: NodeId, guest: &Guest, row: &NodeRow, since: Ins
         health,
         disks_qualify: report.disks_qualify,
         after_reset: guest.after_reset,
+        reported: report.node == node,
         counter: report.counter,
         gone_through: report.gone_through,
         bound,

@@ -36,6 +36,8 @@ pub struct LocalNode {
     pub disks_qualify: bool,
     /// The session of this incarnation began after a RESET in its run (SAFETY E8).
     pub after_reset: bool,
+    /// The guard has reported about it: otherwise the counts say nothing.
+    pub reported: bool,
     /// The newest run that the guard reported.
     pub counter: u32,
     /// Every run up to this one is gone, says the guard (SAFETY E2).
@@ -53,15 +55,22 @@ impl LocalNode {
         health: Health::Idle,
         disks_qualify: false,
         after_reset: false,
+        reported: false,
         counter: 0,
         gone_through: 0,
         bound: 0,
         incarnation: 0,
     };
+    /// Whether no run of it is left on its host, says the guard, nor any write of one (SAFETY E4, E5).
+    #[must_use]
+    pub const fn proves_none(&self) -> bool {
+        self.reported && self.gone_through >= self.counter && (self.counter == 0 || self.disks_qualify)
+    }
+
     const BYTES: usize = 24;
 
     fn emit(&self, b: &mut [u8]) {
-        let flags = u8::from(self.disks_qualify) | u8::from(self.after_reset) << 1;
+        let flags = u8::from(self.disks_qualify) | u8::from(self.after_reset) << 1 | u8::from(self.reported) << 7;
         put(b, 0, [self.node.get(), self.health as u8, flags]);
         put(b, 4, self.counter.to_le_bytes());
         put(b, 8, self.gone_through.to_le_bytes());
@@ -83,6 +92,7 @@ impl LocalNode {
             },
             disks_qualify: b.u8(at + 2) & 1 != 0,
             after_reset: b.u8(at + 2) & 2 != 0,
+            reported: b.u8(at + 2) & 0x80 != 0,
             counter: b.u32(at + 4),
             gone_through: b.u32(at + 8),
             bound: b.u32(at + 12),

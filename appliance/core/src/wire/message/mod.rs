@@ -497,6 +497,7 @@ mod tests {
             health: Health::Left,
             disks_qualify: true,
             after_reset: true,
+            reported: true,
             counter: 1,
             gone_through: 2,
             bound: 3,
