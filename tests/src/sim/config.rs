@@ -83,7 +83,11 @@ impl Shape {
             for _ in 0..self.of_host(id) {
                 node += 1;
                 let comma = if node == 1 { "" } else { "," };
-                let _ = write!(nodes, r#"{comma}{{"id":{node},"name":"n{node}","host":{id}}}"#);
+                let _ = write!(
+                    nodes,
+                    r#"{comma}{{"id":{node},"name":"n{node}","host":{id},"cid":{}}}"#,
+                    1000 + u32::from(node)
+                );
             }
             let wanted = if self.of_host(id) == 0 { 0 } else { 1 + 2 * u8::from(self.outlets) };
             for (name, feed) in [("bmc", ""), ("pdu", "a"), ("pdu", "b")].iter().take(usize::from(wanted)) {
