@@ -3,11 +3,14 @@
 //! Owns the words and the JSON field names, which are an interface: they may grow, never change.
 
 use palisade_core::fencing::Class;
+use palisade_core::state::groups::{Phase, Standing};
+use palisade_core::state::takeovers::Progress;
 use palisade_core::status::{
-    COUNTER_NAMES, DeviceEntry, HistoryEntry, HoldEntry, HostEntry, HostState, MARKS, NodeEntry, Role, Summary,
+    COUNTER_NAMES, DeviceEntry, GroupEntry, HistoryEntry, HoldEntry, HostEntry, HostState, MARKS, MemberEntry,
+    NodeEntry, Role, Summary, TakeoverEntry,
 };
 use palisade_core::wire::message::{LOCAL_GUARD, LOCAL_MONITOR};
-use palisade_core::wire::node::NodeState;
+use palisade_core::wire::node::{NodeState, What};
 use serde_json::{Value, json};
 use std::fmt::Write;
 
@@ -20,6 +23,12 @@ pub struct Report {
     pub hosts: Vec<HostEntry>,
     /// Every configured node.
     pub nodes: Vec<NodeEntry>,
+    /// Every group.
+    pub groups: Vec<GroupEntry>,
+    /// Who is in them, and whose fate is still to be told there.
+    pub members: Vec<MemberEntry>,
+    /// Recoveries under way, and named services.
+    pub takeovers: Vec<TakeoverEntry>,
     /// Fencing records: the open ones first.
     pub history: Vec<HistoryEntry>,
     /// Every configured device.
@@ -46,6 +55,41 @@ const fn node_word(state: NodeState) -> &'static str {
         NodeState::Condemned => "condemned",
         NodeState::Down => "down",
         NodeState::Left => "left",
+    }
+}
+
+const fn phase_word(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Idle => "running",
+        Phase::Stopping => "stopping",
+        Phase::Starting => "starting",
+    }
+}
+
+const fn standing_word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Joining => "joining",
+        Standing::Member => "member",
+        Standing::Leaving => "leaving",
+        Standing::Dead => "dead, not recovered",
+        Standing::Recovered => "dead, recovered",
+        Standing::Left => "left",
+        Standing::NeverStarted => "never started",
+    }
+}
+
+const fn progress_word(progress: Progress) -> &'static str {
+    match progress {
+        Progress::Waiting => "waiting",
+        Progress::Ordered => "ordered",
+        Progress::Taken => "taken",
+    }
+}
+
+fn what_word(what: What) -> String {
+    match what {
+        What::Recovery(volume) => format!("recovery of {volume}"),
+        What::Named(name) => name.name().unwrap_or("?").to_owned(),
     }
 }
 
@@ -101,6 +145,7 @@ pub fn table(report: &Report) -> String {
             marks(node.marks)
         )
     });
+    group_rows(&mut out, report);
     rows(
         &mut out,
         "fencing records: target, reason, proof, executor, attempts, device, time, views, asked by",
@@ -155,6 +200,39 @@ fn care(out: &mut String, report: &Report) {
             hold.who.name()
         )
     });
+}
+
+fn group_rows(out: &mut String, report: &Report) {
+    rows(
+        out,
+        "volume                            cluster           phase     generation        nodes",
+        &report.groups,
+        |group| {
+            let of_group = report.members.iter().filter(|member| member.group == group.group);
+            let nodes = of_group.map(|member| match member.standing {
+                Standing::Member => number(member.node.get()),
+                standing => format!("{} ({})", number(member.node.get()), standing_word(standing)),
+            });
+            let nodes = nodes.collect::<Vec<_>>().join(" ");
+            let (cluster, phase) = (group.cluster.name().unwrap_or("?"), phase_word(group.phase));
+            format!("{}  {cluster:<16}  {phase:<8}  {:<16x}  {nodes}", group.volume, group.generation)
+        },
+    );
+    rows(
+        out,
+        "service                                       owner  state    from  token",
+        &report.takeovers,
+        |takeover| {
+            format!(
+                "{:<44}  {:>5}  {:<7}  {:>4}  {:x}",
+                what_word(takeover.what),
+                number(takeover.owner.get()),
+                progress_word(takeover.progress),
+                number(takeover.dead.get()),
+                takeover.token
+            )
+        },
+    );
 }
 
 fn summary(out: &mut String, s: &Summary) -> std::fmt::Result {
@@ -222,6 +300,27 @@ pub fn json(report: &Report) -> Value {
             "run": { "boot": hex(node.run.boot), "counter": node.run.counter }, "marks": words(node.marks),
         })
     });
+    let groups = report.groups.iter().map(|group| {
+        let of_group = report.members.iter().filter(|member| member.group == group.group);
+        let nodes = of_group.map(|member| {
+            json!({
+                "node": member.node.get(), "standing": standing_word(member.standing),
+                "incarnation": hex(member.incarnation),
+            })
+        });
+        json!({
+            "volume": group.volume.to_string(), "cluster": group.cluster.name(), "phase": phase_word(group.phase),
+            "generation": group.generation, "nodes": nodes.collect::<Vec<_>>(),
+        })
+    });
+    let takeovers = report.takeovers.iter().map(|takeover| {
+        json!({
+            "service": what_word(takeover.what), "owner": takeover.owner.get(),
+            "owner_incarnation": hex(takeover.owner_incarnation), "state": progress_word(takeover.progress),
+            "dead": takeover.dead.get(), "dead_incarnation": hex(takeover.dead_incarnation), "token": takeover.token,
+            "failures": takeover.failures,
+        })
+    });
     let history = report.history.iter().map(|entry| {
         json!({
             "node": entry.node.get(), "host": entry.host.get(), "reason": entry.reason.word(),
@@ -252,6 +351,7 @@ pub fn json(report: &Report) -> Value {
         "stack_high_water_bytes": s.platform.stack_high_water_bytes, "stack_bytes": s.platform.stack_bytes,
         "boot_us": s.platform.boot_us, "dropped_bytes": s.platform.dropped_bytes,
         "hosts": hosts.collect::<Vec<_>>(), "nodes": nodes.collect::<Vec<_>>(),
+        "groups": groups.collect::<Vec<_>>(), "takeovers": takeovers.collect::<Vec<_>>(),
         "history": history.collect::<Vec<_>>(), "devices": devices.collect::<Vec<_>>(),
         "holds": holds.collect::<Vec<_>>(), "counters": counters,
     })

@@ -5,7 +5,10 @@
 
 use crate::report::{self, Report};
 use palisade_core::limits::FRAME_MAX;
-use palisade_core::status::{COUNTERS, DeviceEntry, HistoryEntry, HoldEntry, HostEntry, NodeEntry, Summary};
+use palisade_core::status::{
+    COUNTERS, DeviceEntry, GroupEntry, HistoryEntry, HoldEntry, HostEntry, MemberEntry, NodeEntry, Summary,
+    TakeoverEntry,
+};
 use palisade_core::wire::frame::Reader;
 use palisade_core::wire::node::{Message, Operation, Refusal, Section};
 use std::ffi::OsString;
@@ -128,6 +131,9 @@ impl Conversation {
             summary,
             hosts: self.section(Section::Hosts, HostEntry::BYTES, HostEntry::parse)?,
             nodes: self.section(Section::Nodes, NodeEntry::BYTES, NodeEntry::parse)?,
+            groups: self.section(Section::Groups, GroupEntry::BYTES, GroupEntry::parse)?,
+            members: self.section(Section::Members, MemberEntry::BYTES, MemberEntry::parse)?,
+            takeovers: self.section(Section::Takeovers, TakeoverEntry::BYTES, TakeoverEntry::parse)?,
             history: self.section(Section::History, HistoryEntry::BYTES, HistoryEntry::parse)?,
             devices: self.section(Section::Devices, DeviceEntry::BYTES, DeviceEntry::parse)?,
             holds: self.section(Section::Holds, HoldEntry::BYTES, HoldEntry::parse)?,

@@ -7,15 +7,18 @@ mod common;
 use common::{Ended, Scratch, palisadectl};
 use palisade_core::fencing::Class;
 use palisade_core::fencing::drill::Trial;
-use palisade_core::id::{Ballot, HostId, NodeId, Run};
+use palisade_core::id::{Ballot, HostId, Label, NodeId, Run};
 use palisade_core::limits::FRAME_MAX;
 use palisade_core::state::HoldKind;
+use palisade_core::state::groups::{Phase, Standing};
+use palisade_core::state::takeovers::Progress;
 use palisade_core::status::{
-    COUNTERS, DeviceEntry, HistoryEntry, HoldEntry, HostEntry, HostState, NodeEntry, Reason, Role, Summary, UNPROTECTED,
+    COUNTERS, DeviceEntry, GroupEntry, HistoryEntry, HoldEntry, HostEntry, HostState, MemberEntry, NodeEntry, Reason,
+    Role, Summary, TakeoverEntry, UNPROTECTED,
 };
 use palisade_core::who::Who;
 use palisade_core::wire::frame::Reader;
-use palisade_core::wire::node::{Message, NodeState, Operation, Refusal, Section, Target, Wish};
+use palisade_core::wire::node::{Message, NodeState, Operation, Refusal, Section, Target, What, Wish};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
@@ -123,6 +126,43 @@ fn section(section: Section) -> (Vec<u8>, usize) {
             count = 1;
             HoldEntry::BYTES
         }
+        Section::Groups => {
+            let entry = GroupEntry {
+                group: 1,
+                phase: Phase::Starting,
+                members: 2,
+                fates: 1,
+                generation: 0x123,
+                cluster: Label::named("mail"),
+                volume: Label([0xab; 16]),
+            };
+            entry.emit(&mut bytes);
+            count = 1;
+            GroupEntry::BYTES
+        }
+        Section::Members => {
+            for (node, standing) in [(1, Standing::Member), (2, Standing::Dead), (3, Standing::Member)] {
+                let entry = MemberEntry { group: 1, node: NodeId::new(node), standing, incarnation: 5 };
+                entry.emit(&mut bytes[count * MemberEntry::BYTES..]);
+                count += 1;
+            }
+            MemberEntry::BYTES
+        }
+        Section::Takeovers => {
+            let entry = TakeoverEntry {
+                what: What::Named(Label::named("queue")),
+                dead: NodeId::new(2),
+                owner: NodeId::new(3),
+                progress: Progress::Ordered,
+                failures: 0,
+                dead_incarnation: 5,
+                owner_incarnation: 6,
+                token: 0x124,
+            };
+            entry.emit(&mut bytes);
+            count = 1;
+            TakeoverEntry::BYTES
+        }
         Section::Counters => {
             bytes[..8].copy_from_slice(&77_u64.to_le_bytes());
             count = COUNTERS;
@@ -190,6 +230,9 @@ fn a_table_for_a_person() {
         "  maintenance   host 9           7 s  bob",
         "   2  down          2  7           0000000000000005  vm-stopped",
         "  node 2 on host 2    panicked        vm-stopped       2    1  bmc2      4.2 ms, 15 -> 16  ann",
+        "  node 2 on host 2    panicked        vm-stopped       2    1  4.2 ms, 15 -> 16",
+        "abababababababababababababababab  mail              starting  123               1 2 (dead, not recovered) 3",
+        "queue                                             3  ordered     2  124",
         "            77  datagrams sent",
     ] {
         assert!(ended.out.contains(piece), "{piece}: {}", ended.said());
@@ -205,6 +248,8 @@ fn json_for_a_program() {
     assert_eq!(value["hosts"].as_array().unwrap().len(), 255);
     assert_eq!(value["hosts"][254]["heard_ms"], serde_json::Value::Null);
     assert_eq!(value["nodes"][0]["class"], "vm-stopped");
+    assert_eq!(value["groups"][0]["nodes"][1]["standing"], "dead, not recovered");
+    assert_eq!(value["takeovers"][0]["service"], "queue");
     assert_eq!(value["counters"]["datagrams sent"], 77);
     assert_eq!(value["allocations_since_seal"], 0);
 }

@@ -5,7 +5,11 @@ use crate::id::{HostId, NodeId};
 use crate::limits::FRAME_PAYLOAD_MAX;
 use crate::outbox::Class;
 use crate::state::Stage;
-use crate::status::{Counter, DeviceEntry, HistoryEntry, HoldEntry, HostEntry, NodeEntry, Reason, Summary};
+use crate::status::{
+    Counter, DeviceEntry, GroupEntry, HistoryEntry, HoldEntry, HostEntry, MemberEntry, NodeEntry, Reason, Summary,
+    TakeoverEntry,
+};
+use crate::takeover;
 use crate::time::Instant;
 use crate::wire::node::{Message, NodeState, Section, Target, ViewNode};
 
@@ -108,6 +112,7 @@ impl Engine {
                 }
                 page.end(section)
             }
+            Section::Groups | Section::Members | Section::Takeovers => self.groups_part(section, first, payload),
             Section::Counters => {
                 let mut page = Page::new(payload, first, 8);
                 for (index, &value) in self.counters.iter().enumerate() {
@@ -137,6 +142,46 @@ impl Engine {
                 page.end(section)
             }
         }
+    }
+
+    fn groups_part(&self, section: Section, first: u16, payload: &mut [u8; FRAME_PAYLOAD_MAX]) -> (Message, usize) {
+        let view = self.view();
+        let few = |count: usize| u8::try_from(count).unwrap_or(u8::MAX);
+        let width = match section {
+            Section::Groups => GroupEntry::BYTES,
+            Section::Members => MemberEntry::BYTES,
+            _ => TakeoverEntry::BYTES,
+        };
+        let mut page = Page::new(payload, first, width);
+        match section {
+            Section::Groups => view.groups.iter().for_each(|(group, row)| {
+                let rows = view.groups.members(group);
+                let members = few(rows.iter().filter(|row| row.standing.is_in_set()).count());
+                let fates = few(rows.iter().filter(|row| row.standing.is_over()).count());
+                let (phase, generation, cluster, volume) = (row.phase, row.generation, row.cluster, row.volume);
+                let entry = GroupEntry { group, phase, members, fates, generation, cluster, volume };
+                page.add(|place| entry.emit(place));
+            }),
+            Section::Members => view.groups.memberships().iter().for_each(|row| {
+                let (group, node, standing, incarnation) = (row.group, row.node, row.standing, row.incarnation);
+                page.add(|place| MemberEntry { group, node, standing, incarnation }.emit(place));
+            }),
+            _ => view.takeovers.rows().iter().for_each(|row| {
+                let Some(given) = takeover::given(self.config(), view, row) else { return };
+                let entry = TakeoverEntry {
+                    what: given.what,
+                    dead: row.dead,
+                    owner: row.owner,
+                    progress: row.progress,
+                    failures: row.failures,
+                    dead_incarnation: row.dead_incarnation,
+                    owner_incarnation: row.owner_incarnation,
+                    token: row.token,
+                };
+                page.add(|place| entry.emit(place));
+            }),
+        }
+        page.end(section)
     }
 
     /// This appliance in short.

@@ -182,6 +182,8 @@ pub fn status_lines(section: Section, first: u16, payload: &[u8]) -> Vec<String>
         }
         // What only an operator looks after is not asked from here.
         Section::Devices | Section::Holds => Vec::new(),
+        // Of groups it tells what it does itself: GROUP_START and the like say more.
+        Section::Groups | Section::Members | Section::Takeovers => Vec::new(),
         Section::Counters => parts(8)
             .zip(usize::from(first)..)
             .map(|(bytes, index)| {

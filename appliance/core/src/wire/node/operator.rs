@@ -24,13 +24,20 @@ pub enum Section {
     Devices = 5,
     /// `status::HoldEntry` each.
     Holds = 6,
+    /// `status::GroupEntry` each.
+    Groups = 7,
+    /// `status::MemberEntry` each, by group and node.
+    Members = 8,
+    /// `status::TakeoverEntry` each.
+    Takeovers = 9,
 }
 
 impl Section {
     /// The section with this number on the wire.
     pub(super) fn from_wire(number: u8) -> Result<Self> {
-        use Section::{Counters, Devices, History, Holds, Hosts, Nodes, Summary};
-        [Summary, Hosts, Nodes, History, Counters, Devices, Holds].into_iter().find(|s| *s as u8 == number).ok_or(Error)
+        use Section::{Counters, Devices, Groups, History, Holds, Hosts, Members, Nodes, Summary, Takeovers};
+        let all = [Summary, Hosts, Nodes, History, Counters, Devices, Holds, Groups, Members, Takeovers];
+        all.into_iter().find(|s| *s as u8 == number).ok_or(Error)
     }
 }
 
