@@ -285,7 +285,6 @@ fn rows<T>(out: &mut String, head: &str, entries: &[T], row: impl Fn(&T) -> Stri
 /// For a program. Incarnations and hashes are hexadecimal text: JSON readers round large numbers.
 pub fn json(report: &Report) -> Value {
     let s = &report.summary;
-    let hex = |number: u64| format!("{number:016x}");
     let words = |marks: u8| MARKS.iter().filter(|(bit, _)| marks & bit != 0).map(|(_, word)| *word).collect::<Vec<_>>();
     let hosts = report.hosts.iter().map(|host| {
         json!({
@@ -298,27 +297,6 @@ pub fn json(report: &Report) -> Value {
             "node": node.node.get(), "state": node_word(node.state), "host": node.host.get(),
             "class": Class::from_wire(node.class).map(Class::word), "incarnation": hex(node.incarnation),
             "run": { "boot": hex(node.run.boot), "counter": node.run.counter }, "marks": words(node.marks),
-        })
-    });
-    let groups = report.groups.iter().map(|group| {
-        let of_group = report.members.iter().filter(|member| member.group == group.group);
-        let nodes = of_group.map(|member| {
-            json!({
-                "node": member.node.get(), "standing": standing_word(member.standing),
-                "incarnation": hex(member.incarnation),
-            })
-        });
-        json!({
-            "volume": group.volume.to_string(), "cluster": group.cluster.name(), "phase": phase_word(group.phase),
-            "generation": group.generation, "nodes": nodes.collect::<Vec<_>>(),
-        })
-    });
-    let takeovers = report.takeovers.iter().map(|takeover| {
-        json!({
-            "service": what_word(takeover.what), "owner": takeover.owner.get(),
-            "owner_incarnation": hex(takeover.owner_incarnation), "state": progress_word(takeover.progress),
-            "dead": takeover.dead.get(), "dead_incarnation": hex(takeover.dead_incarnation), "token": takeover.token,
-            "failures": takeover.failures,
         })
     });
     let history = report.history.iter().map(|entry| {
@@ -351,8 +329,41 @@ pub fn json(report: &Report) -> Value {
         "stack_high_water_bytes": s.platform.stack_high_water_bytes, "stack_bytes": s.platform.stack_bytes,
         "boot_us": s.platform.boot_us, "dropped_bytes": s.platform.dropped_bytes,
         "hosts": hosts.collect::<Vec<_>>(), "nodes": nodes.collect::<Vec<_>>(),
-        "groups": groups.collect::<Vec<_>>(), "takeovers": takeovers.collect::<Vec<_>>(),
+        "groups": groups_json(report), "takeovers": takeovers_json(report),
         "history": history.collect::<Vec<_>>(), "devices": devices.collect::<Vec<_>>(),
         "holds": holds.collect::<Vec<_>>(), "counters": counters,
     })
+}
+
+fn hex(number: u64) -> String {
+    format!("{number:016x}")
+}
+
+fn groups_json(report: &Report) -> Vec<Value> {
+    let groups = report.groups.iter().map(|group| {
+        let of_group = report.members.iter().filter(|member| member.group == group.group);
+        let nodes = of_group.map(|member| {
+            json!({
+                "node": member.node.get(), "standing": standing_word(member.standing),
+                "incarnation": hex(member.incarnation),
+            })
+        });
+        json!({
+            "volume": group.volume.to_string(), "cluster": group.cluster.name(), "phase": phase_word(group.phase),
+            "generation": group.generation, "nodes": nodes.collect::<Vec<_>>(),
+        })
+    });
+    groups.collect()
+}
+
+fn takeovers_json(report: &Report) -> Vec<Value> {
+    let takeovers = report.takeovers.iter().map(|takeover| {
+        json!({
+            "service": what_word(takeover.what), "owner": takeover.owner.get(),
+            "owner_incarnation": hex(takeover.owner_incarnation), "state": progress_word(takeover.progress),
+            "dead": takeover.dead.get(), "dead_incarnation": hex(takeover.dead_incarnation), "token": takeover.token,
+            "failures": takeover.failures,
+        })
+    });
+    takeovers.collect()
 }

@@ -230,7 +230,6 @@ fn a_table_for_a_person() {
         "  maintenance   host 9           7 s  bob",
         "   2  down          2  7           0000000000000005  vm-stopped",
         "  node 2 on host 2    panicked        vm-stopped       2    1  bmc2      4.2 ms, 15 -> 16  ann",
-        "  node 2 on host 2    panicked        vm-stopped       2    1  4.2 ms, 15 -> 16",
         "abababababababababababababababab  mail              starting  123               1 2 (dead, not recovered) 3",
         "queue                                             3  ordered     2  124",
         "            77  datagrams sent",
