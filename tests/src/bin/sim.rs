@@ -32,6 +32,8 @@ The exit status is 0 if every seed held, 1 if one failed, 2 for a bad argument.
 
 /// Failures after which no further seed is begun: more of them say nothing new.
 const FAILURES_MAX: usize = 20;
+/// Stack of a thread that runs worlds.
+const STACK_BYTES: usize = 64 << 20;
 /// Characters of the progress bar.
 const BAR: u64 = 30;
 
@@ -197,7 +199,9 @@ fn run(wish: &Wish) -> ExitCode {
         let (sender, results) = mpsc::channel();
         for _ in 0..cores {
             let (sender, next, stop) = (sender.clone(), &next, &stop);
-            scope.spawn(move || {
+            // An engine is built on the stack before it has its box, and it is large.
+            let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+            let begun = thread.spawn_scoped(scope, move || {
                 while !stop.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= end || sender.send((seed, one(wish, seed))).is_err() {
@@ -205,6 +209,7 @@ fn run(wish: &Wish) -> ExitCode {
                     }
                 }
             });
+            begun.expect("a thread for each core");
         }
         drop(sender);
         let every = Duration::from_secs(if std::io::stderr().is_terminal() { 1 } else { 30 });

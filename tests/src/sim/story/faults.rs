@@ -8,7 +8,7 @@ use crate::sim::Wish;
 type Ends = Vec<(Micros, Heal)>;
 
 /// How many kinds there are.
-const KINDS: u64 = 40;
+const KINDS: u64 = 41;
 
 impl Story {
     /// One fault. What ends it, and when, if it ends by itself. With patience it waits until it may happen; where a short
@@ -292,6 +292,16 @@ impl Story {
                 self.count("clock jumps");
                 let by = 50_000 + self.random(5_000_000);
                 self.world.jump(host, by);
+            }
+            40 if self.may_hit(node, patience) => {
+                use palisade_core::wire::node::Wish::{Maintain, Pause, Release, Resume};
+                self.count("operator pauses or maintains a node, or ends that");
+                let wish = [Maintain, Pause, Release, Resume][usize::try_from(self.random(4)).expect("small")];
+                let duration_ms = u32::try_from(500 + self.random(5_000)).expect("small");
+                let force = self.random(2) == 0;
+                let operation = crate::sim::operator::of_node(wish, node, duration_ms);
+                self.world.operate(host, palisade_core::wire::node::Operation { force, ..operation });
+                self.asked = self.world.now + RISK;
             }
             39 => {
                 self.count("a node is started by hand elsewhere");
