@@ -23,6 +23,7 @@ ends_well! {
     a5_a_delta_on_another_base_is_refused_and_the_whole_state_comes: A5,
     b1_a_stalled_leader_admits_nobody: B1,
     b1_whom_an_uncommitted_view_admits_does_not_vote: B1Vote,
+    b2_a_cold_start_does_not_overtake_an_election: B2,
     c2_an_empty_appliance_of_a_cut_off_host_renews_nothing: C2,
     c3_an_old_answer_renews_only_what_was_held_when_it_was_asked_for: C3,
     e1_a_stopped_vm_is_down_only_after_its_reset: E1,

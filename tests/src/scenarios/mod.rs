@@ -5,6 +5,7 @@
 //! that noticed (`tests/tests/mutations.rs`). A rule that no story needs is not in the list, and the list says so.
 
 mod agreement;
+mod cold;
 mod evidence;
 mod groups;
 mod leases;
@@ -55,4 +56,5 @@ pub const STORIES: &[Story] = &[
     Story { rule: Rule::G2, id: "G2", invariant: "S7: ", tell: groups::g2_a_death_that_not_all_were_told },
     Story { rule: Rule::G3, id: "G3", invariant: "S7: ", tell: groups::g3_a_number_that_comes_back_too_soon },
     Story { rule: Rule::I1, id: "I1", invariant: "S3: ", tell: groups::i1_an_owner_that_is_only_slow },
+    Story { rule: Rule::B2, id: "B2", invariant: "S1: ", tell: cold::b2_a_cold_start_overtakes_an_election },
 ];
