@@ -37,6 +37,7 @@ pub struct Side {
     outbox: Vec<(u8, Traffic, Vec<u8>)>,
     devices: Vec<u32>,
     run: u32,
+    state: RunState,
     session: u32,
     reader: Reader,
     /// Its shim's half of messages.
@@ -89,7 +90,8 @@ impl Side {
             roads: VecDeque::new(),
             outbox: Vec::new(),
             devices: Vec::new(),
-            run: 1,
+            run: 0,
+            state: RunState::None,
             session: 0,
             reader: Reader::new(),
             mail: Mailman::default(),
@@ -155,9 +157,14 @@ impl Side {
     fn guard_hears(&mut self, mut bytes: &[u8]) {
         let mut reader = Reader::new();
         while let Some(frame) = reader.next(&mut bytes) {
-            if let Ok(GuardMessage::Start { after, .. }) = GuardMessage::parse(&frame) {
-                self.run = self.run.max(after + 1);
-                self.session = 0;
+            match GuardMessage::parse(&frame) {
+                Ok(GuardMessage::Start { after, .. }) if after >= self.run => {
+                    self.run = after + 1;
+                    self.state = RunState::Starting;
+                    self.session = 0;
+                }
+                Ok(GuardMessage::Ack { counter, .. }) if counter == self.run => self.state = RunState::Running,
+                _ => {}
             }
         }
     }
@@ -191,13 +198,16 @@ impl Side {
             let report = RunReport {
                 node: NodeId::new(self.host),
                 boot: BOOT + u64::from(self.host),
-                state: RunState::Running,
+                state: self.state,
                 counter: self.run,
-                gone_through: self.run - 1,
+                gone_through: self.run.saturating_sub(1),
                 disks_qualify: true,
                 status: 0,
             };
             self.feed(now, Input::Guard { bytes: &guard_bytes(&GuardMessage::Run(report)) }, budget);
+            if self.state != RunState::Running {
+                return;
+            }
             let node = NodeId::new(self.host);
             let says = match self.session {
                 0 => Message::Hello {

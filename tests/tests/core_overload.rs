@@ -17,7 +17,7 @@ const FLOOD_MS: u64 = 3000;
 fn up() -> Wire {
     let config = config::cluster(3);
     let mut wire = Wire::new(config);
-    wire.run(3000, |_, _| {});
+    wire.run(5000, |_, _| {});
     assert!(wire.all_up(), "the wire is perfect");
     for node in &config.nodes {
         for connection in 0..u8::try_from(VSOCK_SESSIONS_MAX).unwrap() {
