@@ -5,6 +5,7 @@
 //! (STATUS). Must never read a clock, allocate, or do I/O.
 
 mod care;
+mod changes;
 mod check;
 mod cold;
 mod groups;

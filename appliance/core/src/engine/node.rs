@@ -340,6 +340,7 @@ impl Engine {
                 log::info!("{host} is a member again, as another appliance");
             }
         }
+        super::changes::log(self.config(), old, new);
     }
 
     /// An order came. Refused below our promise, without a living membership lease, and about our own host (SAFETY F1,
