@@ -10,11 +10,14 @@ use crate::journal::Journal;
 use crate::observe::Observer;
 use crate::plan::{self, Artefacts, Plan};
 use crate::rundir::RunDir;
+use crate::scenes::groups::Owner;
 use crate::status::Client;
 use crate::stop;
 use crate::switch::Switch;
-use palisade_core::status::{HistoryEntry, Role, Summary};
-use palisade_core::wire::node::NodeState;
+use palisade_core::state::groups::{Phase, Standing};
+use palisade_core::state::takeovers::Progress;
+use palisade_core::status::{HistoryEntry, Role, Summary, TakeoverEntry};
+use palisade_core::wire::node::{NodeState, What};
 use palisade_guard::host::names;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -193,6 +196,11 @@ impl Cluster {
             if *leader.get_or_insert(summary.leader) != summary.leader {
                 return Err("the appliances do not agree on a leader".to_owned());
             }
+            check_group(&mut client, &self.all_nodes()).map_err(|other| format!("{other}, for appliance {id}"))?;
+            let services = client.takeovers().map_err(error)?;
+            if let Some(waits) = services.iter().find(|entry| entry.progress != Progress::Taken) {
+                return Err(format!("{:?} has no owner that took it, for appliance {id}", waits.what));
+            }
             let nodes = client.nodes().map_err(error)?;
             for node in &self.plan.nodes {
                 let entry = nodes.iter().find(|entry| entry.node.get() == node.id);
@@ -203,6 +211,43 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    fn all_nodes(&self) -> Vec<u8> {
+        self.plan.nodes.iter().map(|node| node.id).collect()
+    }
+
+    /// Waits until the group of the volume has exactly these members and no barrier, for every appliance.
+    ///
+    /// # Errors
+    /// A sentence that says what was still otherwise.
+    pub fn wait_group(&self, members: &[u8], limit: Duration) -> Result<(), String> {
+        let end = Instant::now() + limit;
+        let check =
+            |id| check_group(&mut self.ask(id)?, members).map_err(|other| format!("{other}, for appliance {id}"));
+        loop {
+            match self.hosts.iter().try_for_each(|host| check(host.id())) {
+                Ok(()) => return Ok(()),
+                Err(other) if Instant::now() > end => {
+                    return Err(format!("the group was not as it should be after {} ms: {other}", limit.as_millis()));
+                }
+                Err(_) => stop::sleep(ASK)?,
+            }
+        }
+    }
+
+    /// Who runs the first service, as the leader tells it.
+    ///
+    /// # Errors
+    /// A sentence: nobody leads, or the leader does not answer.
+    pub fn owner(&self) -> Result<Option<Owner>, String> {
+        let leader = self.leader().ok_or("no appliance says that it leads")?;
+        let error = |error: io::Error| format!("appliance {leader} does not tell its takeovers: {error}");
+        let takeovers = self.ask(leader)?.takeovers().map_err(error)?;
+        let is_owned =
+            |entry: &&TakeoverEntry| matches!(entry.what, What::Named(_)) && entry.progress == Progress::Taken;
+        let entry = takeovers.iter().find(is_owned);
+        Ok(entry.map(|entry| Owner { node: entry.owner.get(), token: entry.token }))
     }
 
     /// The incarnation of every node that is up, as one of the appliances tells it.
@@ -265,6 +310,20 @@ impl Cluster {
         let socket = plan::state_dir(self.run.path(), host).join(names::vsock(node));
         tell(&socket, words).map_err(|error| format!("node {node} cannot be told to {words}: {error}"))
     }
+}
+
+/// Whether the only group has exactly these members and no barrier.
+fn check_group(client: &mut Client, members: &[u8]) -> Result<(), String> {
+    let error = |error: io::Error| format!("its groups are not told: {error}");
+    if let Some(open) = client.groups().map_err(error)?.iter().find(|group| group.phase != Phase::Idle) {
+        return Err(format!("a group is {:?}", open.phase));
+    }
+    let rows = client.members().map_err(error)?;
+    if let Some(other) = rows.iter().find(|row| row.standing != Standing::Member) {
+        return Err(format!("{} is {:?} in the group", other.node, other.standing));
+    }
+    let there: Vec<u8> = rows.iter().map(|row| row.node.get()).collect();
+    if there == members { Ok(()) } else { Err(format!("the group has the nodes {there:?}")) }
 }
 
 /// Opens a node's door for commands through its vsock socket and writes one line.

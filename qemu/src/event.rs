@@ -66,6 +66,20 @@ pub enum Kind {
     NodeSuspect,
     /// A node was told that another can no longer write.
     NodeDown,
+    /// An appliance saw a barrier open, go on or close.
+    Barrier,
+    /// A node's lockspace stopped.
+    GroupStop,
+    /// It runs, with a set and fates.
+    GroupStart,
+    /// It has recovered.
+    GroupRecovered,
+    /// It asks to open a volume, or has closed one.
+    GroupAsk,
+    /// Something is given to a node.
+    Takeover,
+    /// It has it.
+    Taken,
 }
 
 /// One event.
@@ -97,6 +111,38 @@ impl Event {
     pub fn new(at: Duration, who: Who, kind: Kind, text: &str) -> Self {
         let text = text.to_owned();
         Self { at, who, kind, node: 0, host: 0, class: String::new(), incarnation: 0, version: 0, text }
+    }
+}
+
+impl Event {
+    /// The value of `key=value` in the line.
+    #[must_use]
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.text.split_whitespace().find_map(|field| field.strip_prefix(key)?.strip_prefix('='))
+    }
+
+    /// The number that stands there; zero: none.
+    #[must_use]
+    pub fn number(&self, key: &str) -> u64 {
+        self.value(key).and_then(|value| value.parse().ok()).unwrap_or(0)
+    }
+
+    /// The nodes of a GROUP_START.
+    #[must_use]
+    pub fn set(&self) -> Vec<u8> {
+        let entries = self.value("set").unwrap_or("").split(',');
+        entries.filter_map(|entry| entry.split(':').next()?.parse().ok()).collect()
+    }
+
+    /// What became of a node, and of which incarnation, as a GROUP_START tells it.
+    #[must_use]
+    pub fn fate_of(&self, node: u8) -> Option<(&str, u64)> {
+        self.value("fates")?.split(',').find_map(|entry| {
+            let mut words = entry.split(':');
+            let is_it = words.next()?.parse() == Ok(node);
+            let (fate, incarnation) = (words.next()?, u64::from_str_radix(words.next()?, 16).ok()?);
+            is_it.then_some((fate, incarnation))
+        })
     }
 }
 
@@ -135,12 +181,18 @@ fn parse_node(at: Duration, who: Who, line: &str) -> Option<Event> {
         "NODE_UP" => Kind::NodeUp,
         "NODE_SUSPECT" => Kind::NodeSuspect,
         "NODE_DOWN" => Kind::NodeDown,
+        "GROUP_STOP" => Kind::GroupStop,
+        "GROUP_START" => Kind::GroupStart,
+        "GROUP_RECOVERED" => Kind::GroupRecovered,
+        "GROUP_JOIN" | "GROUP_LEFT" => Kind::GroupAsk,
+        "TAKEOVER" => Kind::Takeover,
+        "TAKEN" => Kind::Taken,
         _ => Kind::Note,
     };
     let mut event = Event::new(at, who, kind, body);
     for (key, value) in body.split_whitespace().filter_map(|field| field.split_once('=')) {
         match key {
-            "node" => event.node = value.parse().unwrap_or(0),
+            "node" | "dead" => event.node = value.parse().unwrap_or(0),
             "host" => event.host = value.parse().unwrap_or(0),
             "class" => value.clone_into(&mut event.class),
             "incarnation" => event.incarnation = u64::from_str_radix(value, 16).unwrap_or(0),
@@ -171,6 +223,12 @@ fn parse_log(at: Duration, who: Who, line: &str) -> Event {
         Kind::View
     } else if has(" says lastgasp") || has(": monitor says panicked") || (says("guard: ") && has(" is exited")) {
         Kind::Noticed
+    } else if says("volume ") && has(": barrier ") {
+        Kind::Barrier
+    } else if says("takeover of ") && has(" is done by ") {
+        Kind::Taken
+    } else if says("takeover of ") {
+        Kind::Takeover
     } else if says("order ") {
         Kind::Order
     } else {
@@ -179,7 +237,7 @@ fn parse_log(at: Duration, who: Who, line: &str) -> Event {
     let mut event = Event::new(at, who, kind, message);
     event.node = number_after(&lower, "node ");
     event.host = number_after(&lower, "host ");
-    event.version = u64::from(number_after_wide(&lower, "view "));
+    event.version = number_after_wide(&lower, "view ");
     if let Some(class) = CLASSES.iter().find(|class| has(class)) {
         (*class).clone_into(&mut event.class);
     }
@@ -204,7 +262,7 @@ fn number_after(text: &str, word: &str) -> u8 {
     u8::try_from(number_after_wide(text, word)).unwrap_or(0)
 }
 
-fn number_after_wide(text: &str, word: &str) -> u32 {
+fn number_after_wide(text: &str, word: &str) -> u64 {
     let Some(rest) = text.find(word).and_then(|at| text.get(at + word.len()..)) else { return 0 };
     let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
     digits.parse().unwrap_or(0)
@@ -238,8 +296,8 @@ mod tests {
         let event = read(Who::Appliance(2), &line("node 2 is down: vm-stopped"));
         assert_eq!((event.kind, event.node, event.class.as_str()), (Kind::Confirmed, 2, "vm-stopped"));
         assert_eq!(event.text, "node 2 is down: vm-stopped");
-        let event = read(Who::Appliance(1), &line("view 5 committed under ballot 1.2"));
-        assert_eq!((event.kind, event.version), (Kind::View, 5));
+        let event = read(Who::Appliance(1), &line("view 1099511627781 committed under ballot 1.2"));
+        assert_eq!((event.kind, event.version), (Kind::View, (1 << 40) + 5), "versions hold the cluster's number");
         let event = read(Who::Appliance(1), &line("host 3 is condemned: silent"));
         assert_eq!((event.kind, event.host, event.node), (Kind::Condemned, 3, 0));
         for (message, kind) in [
@@ -251,10 +309,54 @@ mod tests {
             ("node 1 says LastGasp { reason: Panic }", Kind::Noticed),
             ("order Off node 2 with qmp by host 2", Kind::Order),
             ("host 2 answers Confirmed(VmStopped) about node 2", Kind::Note),
+            ("volume shared stops: barrier 1099511627790 opens", Kind::Barrier),
+            ("volume shared starts: barrier 1099511627790 fixes members 1 2, 3 dead", Kind::Barrier),
+            ("volume shared runs: barrier 1099511627790 closes", Kind::Barrier),
+            ("volume shared is closed by all", Kind::Note),
+            ("takeover of the recovery of volume shared of node 3 is given to node 1 with token 9", Kind::Takeover),
+            ("takeover of service web waits for an owner", Kind::Takeover),
+            ("takeover of service web of node 3 is done by node 1 with token 9", Kind::Taken),
             ("something in some order or other", Kind::Note),
         ] {
             assert_eq!(read(Who::Appliance(1), &line(message)).kind, kind, "{message}");
             assert_eq!(read(Who::Guard(1), &line(message)).kind, Kind::Note, "{message}");
+        }
+    }
+
+    #[test]
+    fn group_lines_give_set_fates_and_tokens() {
+        let start = read(
+            Who::Node(1),
+            "palisade-node: 9.5 GROUP_START volume=shared generation=1099511627790 \
+             set=1:0000000000000011,2:0000000000000012 fates=3:dead:00000000000000ff,4:never-started:0000000000000001",
+        );
+        assert_eq!(
+            (start.kind, start.set(), start.number("generation")),
+            (Kind::GroupStart, vec![1, 2], (1 << 40) + 14)
+        );
+        assert_eq!((start.fate_of(3), start.fate_of(4)), (Some(("dead", 255)), Some(("never-started", 1))));
+        assert_eq!((start.fate_of(1), start.value("volume"), start.value("vol")), (None, Some("shared"), None));
+        let alone = read(Who::Node(1), "palisade-node: 9.5 GROUP_START volume=shared generation=4 set=- fates=-");
+        assert_eq!((alone.set(), alone.fate_of(3)), (Vec::new(), None));
+        let taken = read(
+            Who::Node(1),
+            "palisade-node: 9.5 TAKEN what=recovery:shared dead=3 incarnation=00000000000000ff token=12",
+        );
+        assert_eq!((taken.kind, taken.node, taken.incarnation, taken.number("token")), (Kind::Taken, 3, 255, 12));
+        for (line, kind) in [
+            ("GROUP_STOP volume=shared generation=4", Kind::GroupStop),
+            ("GROUP_RECOVERED volume=shared generation=4", Kind::GroupRecovered),
+            ("GROUP_JOIN volume=shared", Kind::GroupAsk),
+            ("GROUP_LEFT volume=shared", Kind::GroupAsk),
+            ("TAKEOVER what=service:web token=3", Kind::Takeover),
+            ("FAILED what=service:web token=3", Kind::Note),
+            ("STATUS_GROUP volume=shared phase=running", Kind::Note),
+        ] {
+            assert_eq!(read(Who::Node(2), &format!("palisade-node: 9.5 {line}")).kind, kind, "{line}");
+        }
+        for broken in ["fates=3:dead", "fates=3:dead:xyz", "fates=x:dead:1", "fates=:::", "nothing"] {
+            let event = read(Who::Node(2), &format!("palisade-node: 1.0 GROUP_START set=a,,300 {broken}"));
+            assert_eq!((event.set(), event.fate_of(3)), (Vec::new(), None), "{broken}");
         }
     }
 }

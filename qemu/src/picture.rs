@@ -19,7 +19,7 @@ const TITLE: f64 = 46.0;
 const AXIS: f64 = 34.0;
 
 /// How an event is drawn, and what the legend says about it. What is not here is not drawn.
-const MARKS: [(Kind, &str, &str); 12] = [
+const MARKS: [(Kind, &str, &str); 16] = [
     (Kind::Injected, "#c62828", "done to it"),
     (Kind::Power, "#6d4c41", "power on or off"),
     (Kind::Leader, "#1565c0", "leader elected"),
@@ -32,13 +32,17 @@ const MARKS: [(Kind, &str, &str); 12] = [
     (Kind::NodeDown, "#ad1457", "told: down"),
     (Kind::NodeUp, "#2e7d32", "told: up"),
     (Kind::Session, "#9ccc65", "node has a session"),
+    (Kind::GroupStop, "#00838f", "locks stopped"),
+    (Kind::GroupStart, "#00bfa5", "started with a set"),
+    (Kind::GroupAsk, "#78909c", "joins or left"),
+    (Kind::Taken, "#3949ab", "taken over"),
 ];
 
 /// Draws all scenes.
 #[must_use]
 pub fn draw(outcomes: &[Outcome]) -> String {
     let mut body = String::new();
-    let mut y = 60.0;
+    let mut y = 76.0;
     for outcome in outcomes {
         y = panel(&mut body, y, outcome);
     }
@@ -58,11 +62,15 @@ pub fn draw(outcomes: &[Outcome]) -> String {
 fn legend(svg: &mut String) {
     let _ =
         writeln!(svg, "<text x=\"12\" y=\"20\" font-size=\"15\" font-weight=\"bold\">Palisade: what happened</text>");
-    let mut x = 12.0;
+    let (mut x, mut y) = (12.0, 40.0);
     for (_, colour, words) in MARKS {
-        let _ = writeln!(svg, "<circle cx=\"{:.1}\" cy=\"40\" r=\"4\" fill=\"{colour}\"/>", x + 4.0);
-        let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"43.5\">{words}</text>", x + 12.0);
-        x += 24.0 + width_of(words);
+        let wide = 24.0 + width_of(words);
+        if x + wide > WIDTH {
+            (x, y) = (12.0, y + ROW);
+        }
+        let _ = writeln!(svg, "<circle cx=\"{:.1}\" cy=\"{y:.1}\" r=\"4\" fill=\"{colour}\"/>", x + 4.0);
+        let _ = writeln!(svg, "<text x=\"{:.1}\" y=\"{:.1}\">{words}</text>", x + 12.0, y + 3.5);
+        x += wide;
     }
 }
 
@@ -103,8 +111,10 @@ fn shown(events: &[Event]) -> Vec<&Event> {
         if event.kind == Kind::Admitted {
             booting.remove(&event.who);
         }
-        let is_history = event.kind == Kind::Confirmed && booting.contains(&event.who);
-        if mark(event.kind).is_some() && !is_history {
+        // The owner of a takeover says itself that it has it.
+        let is_report = event.kind == Kind::Taken && !matches!(event.who, Who::Node(_));
+        let is_no_news = is_report || event.kind == Kind::Confirmed && booting.contains(&event.who);
+        if mark(event.kind).is_some() && !is_no_news {
             shown.push(event);
         }
     }
@@ -218,9 +228,16 @@ fn label(event: &Event) -> String {
         Kind::NodeUp => format!("node {} up", event.node),
         Kind::NodeSuspect => format!("node {} suspect", event.node),
         Kind::Session => "session".to_owned(),
+        Kind::GroupStop => "stop".to_owned(),
+        Kind::GroupStart => format!("start with {}", numbers(&event.set())),
+        Kind::Taken => format!("took {}", event.value("what").unwrap_or("")),
         _ => event.text.clone(),
     };
     if text.chars().count() > 60 { text.chars().take(59).chain(['…']).collect() } else { text }
+}
+
+fn numbers(list: &[u8]) -> String {
+    list.iter().map(u8::to_string).collect::<Vec<_>>().join(" ")
 }
 
 fn width_of(text: &str) -> f64 {

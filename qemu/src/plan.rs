@@ -31,6 +31,10 @@ pub struct Plan {
     pub hosts: Vec<HostPlan>,
     /// The nodes.
     pub nodes: Vec<NodePlan>,
+    /// The volume that every node opens when it boots.
+    pub volume: String,
+    /// The services that run on one of the nodes each, on that with the lowest number that can.
+    pub services: Vec<String>,
     /// Redundant links between the hosts.
     pub links: u8,
     /// All times.
@@ -85,6 +89,8 @@ impl Plan {
             name: name.to_owned(),
             hosts: (1..=3).map(|id| HostPlan { id, vote: true }).collect(),
             nodes: (1..=3).map(node).collect(),
+            volume: "shared".to_owned(),
+            services: vec!["web".to_owned()],
             links: 2,
             timing: scaled(Timing::DEFAULT, factor),
             faults: Vec::new(),
@@ -140,6 +146,11 @@ impl Plan {
             "hosts": self.hosts.iter().map(host).collect::<Vec<_>>(),
             "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
             "devices": self.hosts.iter().map(device).collect::<Vec<_>>(),
+            "clusters": [{
+                "name": "main",
+                "nodes": self.nodes.iter().map(|node| node.id).collect::<Vec<_>>(),
+            }],
+            "services": self.services.iter().map(|name| json!({ "name": name, "policy": "lowest" })).collect::<Vec<_>>(),
             "allow_faults": !self.faults.is_empty(),
         })
     }
@@ -168,7 +179,7 @@ impl Plan {
             boot_id: boot_id_path(run, id),
             appliance,
             vsock: with.vsock.clone().map(|program| guard::Vsock { program }),
-            nodes: self.nodes_of(id).map(|node| node_file(node, with)).collect(),
+            nodes: self.nodes_of(id).map(|node| node_file(node, &self.volume, with)).collect(),
         }
     }
 
@@ -186,7 +197,7 @@ impl Plan {
     }
 }
 
-fn node_file(node: &NodePlan, with: &Artefacts) -> guard::Node {
+fn node_file(node: &NodePlan, volume: &str, with: &Artefacts) -> guard::Node {
     guard::Node {
         id: node.id,
         memory_mib: NODE_MIB,
@@ -194,7 +205,7 @@ fn node_file(node: &NodePlan, with: &Artefacts) -> guard::Node {
         kernel: Some(with.kernel.clone()),
         initrd: Some(with.initrd.clone()),
         append: format!(
-            "console=ttyS0 quiet panic=0 palisade.node={} palisade.appliance_cid={}",
+            "console=ttyS0 quiet panic=0 palisade.node={} palisade.appliance_cid={} palisade.volumes={volume}",
             node.id,
             appliance_cid(node.host)
         ),
@@ -317,6 +328,7 @@ mod tests {
             parse::parse(json.as_bytes(), &mut config).unwrap();
             assert_eq!(config.timing, plan.timing);
             assert_eq!((config.hosts.len(), config.nodes.len(), config.devices.len()), (3, 3, 3));
+            assert_eq!((config.clusters[0].nodes.len(), config.services[0].name.as_str()), (3, "web"));
             assert_eq!(config.hosts[2].links[1].mac.to_string(), "52:54:00:01:01:03");
         }
     }

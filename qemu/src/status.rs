@@ -2,7 +2,9 @@
 //!
 //! Owns the client side of STATUS. An appliance that does not answer in time is an error, never a wait.
 
-use palisade_core::status::{Counter, HistoryEntry, HostEntry, NodeEntry, Summary};
+use palisade_core::status::{
+    Counter, GroupEntry, HistoryEntry, HostEntry, MemberEntry, NodeEntry, Summary, TakeoverEntry,
+};
 use palisade_core::wire::frame::{Frame, Reader};
 use palisade_core::wire::node::{Message, Section};
 use std::io::{self, Read, Write};
@@ -76,6 +78,30 @@ impl Client {
     /// No answer in time, or one that makes no sense.
     pub fn history(&mut self) -> io::Result<Vec<HistoryEntry>> {
         entries(&self.section(Section::History)?, HistoryEntry::BYTES, HistoryEntry::parse)
+    }
+
+    /// Every node of every group.
+    ///
+    /// # Errors
+    /// No answer in time, or one that makes no sense.
+    pub fn members(&mut self) -> io::Result<Vec<MemberEntry>> {
+        entries(&self.section(Section::Members)?, MemberEntry::BYTES, MemberEntry::parse)
+    }
+
+    /// All groups.
+    ///
+    /// # Errors
+    /// No answer in time, or one that makes no sense.
+    pub fn groups(&mut self) -> io::Result<Vec<GroupEntry>> {
+        entries(&self.section(Section::Groups)?, GroupEntry::BYTES, GroupEntry::parse)
+    }
+
+    /// Recoveries under way, and the named services.
+    ///
+    /// # Errors
+    /// No answer in time, or one that makes no sense.
+    pub fn takeovers(&mut self) -> io::Result<Vec<TakeoverEntry>> {
+        entries(&self.section(Section::Takeovers)?, TakeoverEntry::BYTES, TakeoverEntry::parse)
     }
 
     /// One counter.

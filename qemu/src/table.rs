@@ -1,14 +1,18 @@
-//! The result table: one row per scene, or per scene and percentile.
+//! The result tables: one row per scene, or per scene and percentile.
 //!
 //! Owns columns and widths. Must never round a time to nothing: below ten milliseconds one decimal is shown.
 
 use crate::scenes::Outcome;
+use crate::scenes::groups::Groups;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 
 /// The head of the columns that do not depend on the nodes.
 const HEAD: [&str; 4] = ["scene", "held", "detection", "proof"];
 const TAIL: [&str; 2] = ["class", "allocations"];
+/// The head of the table of groups and takeovers.
+const GROUP_HEAD: [&str; 7] = ["scene", "stopped", "started", "recovered", "replayed by", "service on", "all in again"];
 
 /// The rows of one round, in milliseconds. `nodes`: all nodes, each with a column for its notification.
 #[must_use]
@@ -34,15 +38,65 @@ pub fn one_round(outcomes: &[Outcome], nodes: &[u8]) -> String {
     layout(&rows)
 }
 
+/// The same round's groups and takeovers, in milliseconds; `n2 34`: node 2, after 34.
+#[must_use]
+pub fn groups_of_one_round(outcomes: &[Outcome]) -> String {
+    let mut rows = vec![GROUP_HEAD.map(str::to_owned).to_vec()];
+    for outcome in outcomes {
+        let groups = &outcome.measures.groups;
+        let mut row = vec![format!("{} {}", outcome.scene.number, outcome.scene.title)];
+        row.extend([groups.stopped, groups.started, groups.recovered].map(millis));
+        row.push(groups.replay.map_or("-".to_owned(), |(node, time)| by(node, Some(time))));
+        row.push(groups.owner.map_or("-".to_owned(), |node| by(node, groups.taken)));
+        row.push(millis(groups.whole));
+        rows.push(row);
+    }
+    layout(&rows)
+}
+
+/// A node, and when it had it; without a time it had it before.
+fn by(node: u8, time: Option<Duration>) -> String {
+    time.map_or(format!("n{node}"), |time| format!("n{node} {}", millis(Some(time))))
+}
+
+/// Median and 99th percentile of the groups' columns over several rounds.
+#[must_use]
+pub fn groups_of_many_rounds(outcomes: &[Outcome]) -> String {
+    let head = GROUP_HEAD.iter().enumerate();
+    let head = head.map(|(index, word)| if index == 0 { (*word).to_owned() } else { format!("{word} p50/p99") });
+    let mut rows = vec![head.collect::<Vec<_>>()];
+    for (number, of) in by_scene(outcomes) {
+        let title = of.first().map_or("", |outcome| outcome.scene.title);
+        let column = |pick: &dyn Fn(&Groups) -> Option<Duration>| {
+            percentiles(of.iter().filter_map(|outcome| pick(&outcome.measures.groups)).collect())
+        };
+        rows.push(vec![
+            format!("{number} {title}"),
+            column(&|groups| groups.stopped),
+            column(&|groups| groups.started),
+            column(&|groups| groups.recovered),
+            column(&|groups| groups.replay.map(|(_, time)| time)),
+            column(&|groups| groups.taken),
+            column(&|groups| groups.whole),
+        ]);
+    }
+    layout(&rows)
+}
+
+/// The outcomes of each scene, in the order of their numbers.
+fn by_scene(outcomes: &[Outcome]) -> BTreeMap<u8, Vec<&Outcome>> {
+    let mut scenes: BTreeMap<u8, Vec<&Outcome>> = BTreeMap::new();
+    for outcome in outcomes {
+        scenes.entry(outcome.scene.number).or_default().push(outcome);
+    }
+    scenes
+}
+
 /// Median and 99th percentile of every column over several rounds.
 #[must_use]
 pub fn many_rounds(outcomes: &[Outcome], nodes: &[u8]) -> String {
     let mut rows = vec![head(nodes, " p50/p99")];
-    let mut numbers: Vec<u8> = outcomes.iter().map(|outcome| outcome.scene.number).collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    for number in numbers {
-        let of: Vec<&Outcome> = outcomes.iter().filter(|outcome| outcome.scene.number == number).collect();
+    for (number, of) in by_scene(outcomes) {
         let held = of.iter().filter(|outcome| outcome.held()).count();
         let title = of.first().map_or("", |outcome| outcome.scene.title);
         let column = |pick: &dyn Fn(&Outcome) -> Option<Duration>| {
@@ -158,5 +212,31 @@ mod tests {
         assert!(text.contains("500/990"), "{text}");
         assert!(text.contains("100/100"), "{text}");
         assert_eq!(percentiles(vec![Duration::from_millis(20)]), "20/20");
+    }
+
+    #[test]
+    fn groups_show_who_took_over_and_when() {
+        let mut moved = outcome(12);
+        let at = Duration::from_millis;
+        moved.measures.groups = Groups {
+            stopped: Some(at(20)),
+            started: Some(at(31)),
+            recovered: Some(at(32)),
+            replay: Some((2, at(40))),
+            owner: Some(1),
+            taken: Some(at(35)),
+            whole: Some(at(9000)),
+        };
+        let mut stayed = outcome(12);
+        stayed.measures.groups = Groups { owner: Some(1), ..Groups::default() };
+        let text = groups_of_one_round(&[moved.clone(), stayed]);
+        let cells = |row: usize| -> Vec<String> {
+            let row = text.lines().nth(row).unwrap().split("  ").map(|cell| cell.trim().to_owned());
+            row.filter(|cell| !cell.is_empty()).collect()
+        };
+        assert_eq!(cells(2)[1..], ["20", "31", "32", "n2 40", "n1 35", "9000"]);
+        assert_eq!(cells(3)[1..], ["-", "-", "-", "-", "n1", "-"]);
+        let many = groups_of_many_rounds(&[moved.clone(), moved]);
+        assert!(many.lines().nth(2).unwrap().contains("31/31"), "{many}");
     }
 }

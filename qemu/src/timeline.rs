@@ -29,6 +29,8 @@ fn coloured(event: &Event) -> String {
         Kind::NodeDown | Kind::Confirmed => "1;35",
         Kind::Noticed | Kind::Condemned | Kind::NodeSuspect | Kind::Order => "33",
         Kind::NodeUp | Kind::Session | Kind::Admitted => "32",
+        Kind::GroupStop | Kind::GroupStart | Kind::GroupRecovered | Kind::GroupAsk => "36",
+        Kind::Takeover | Kind::Taken => "1;36",
         Kind::Leader => "1;34",
         _ if event.who == Who::Runner => "1",
         _ => "2",

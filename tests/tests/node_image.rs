@@ -12,11 +12,14 @@ use std::time::{Duration, Instant};
 
 use palisade_core::board;
 use palisade_core::fencing::Class;
-use palisade_core::id::{Ballot, Cluster, HostId, Incarnation, NodeId};
+use palisade_core::id::{Ballot, Cluster, HostId, Incarnation, Label, NodeId};
 use palisade_core::limits::{FRAME_MAX, PORT_VSOCK};
 use palisade_core::status::{HostEntry, HostState};
 use palisade_core::wire::frame::Reader;
-use palisade_core::wire::node::{Gasp, Message, NodeEvent, NodeState, Refusal, Section, Target, ViewNode};
+use palisade_core::wire::node::{
+    Fate, Gasp, Given, Group, Message, NodeEvent, NodeState, Refusal, Section, StartNode, Takeover, Target, ViewNode,
+    What,
+};
 use palisade_images::{House, node, setup};
 use palisade_qemu::process::Child;
 use palisade_qemu::rundir::RunDir;
@@ -68,7 +71,10 @@ impl Vm {
             .arg("-initrd")
             .arg(&image.initrd)
             .arg("-append")
-            .arg(format!("console=ttyS0 quiet panic=0 palisade.node={} palisade.appliance_cid={HOST_CID}", NODE.get()))
+            .arg(format!(
+                "console=ttyS0 quiet panic=0 palisade.node={} palisade.appliance_cid={HOST_CID} palisade.volumes=shared",
+                NODE.get()
+            ))
             .args(["-chardev", &format!("{},logfile={}", listening("console"), at("serial.log"))])
             .args(["-serial", "chardev:console", "-chardev", &listening("channel")])
             .args(["-device", &format!("virtio-serial-pci,id=bus,max_ports=1,addr={:#x}", board::NODE_CHANNEL_SLOT)])
@@ -158,6 +164,45 @@ impl Vm {
         self.send(Message::Welcome { nonce, host: HOST, node: NODE, beat_ms: BEAT_MS, lease_ms, cluster }, &[]);
     }
 
+    /// What the node says next about its volume or a takeover, but for JOIN, which it repeats.
+    fn step(&mut self) -> Message {
+        let wanted = self.session;
+        let join = Message::Group(Group::Join { cluster: Label::NONE, volume: Label::named("shared") });
+        self.next(SOON, |message, session| match message {
+            Message::Group(_) | Message::Takeover(_) if session == wanted && message != join => Some(message),
+            _ => None,
+        })
+        .unwrap_or_else(|| panic!("no step in session {wanted}; the serial console says:\n{}", self.log()))
+    }
+
+    /// Waits for JOIN and takes the node through its first barrier, with node 3 in the set.
+    fn join(&mut self, incarnation: Incarnation) {
+        let join = Message::Group(Group::Join { cluster: Label::NONE, volume: Label::named("shared") });
+        self.next(SOON, |message, _| (message == join).then_some(()))
+            .unwrap_or_else(|| panic!("no JOIN; the serial console says:\n{}", self.log()));
+        self.start(7, 1, &[member(NODE, incarnation), member(NodeId::new(3), 0xabc)]);
+    }
+
+    /// STOP, and START in so many parts; reads the answers.
+    fn start(&mut self, generation: u64, parts: u16, entries: &[StartNode]) {
+        let volume = Label::named("shared");
+        self.send(Message::Group(Group::Stop { volume, generation }), &[]);
+        assert_eq!(self.step(), Message::Group(Group::Stopped { volume, generation }));
+        self.send_start(generation, parts, entries);
+        assert_eq!(self.step(), Message::Group(Group::Started { volume, generation }));
+        assert_eq!(self.step(), Message::Group(Group::Recovered { volume, generation }));
+    }
+
+    fn send_start(&mut self, generation: u64, parts: u16, entries: &[StartNode]) {
+        let volume = Label::named("shared");
+        for part in 0..parts {
+            let start = Message::Group(Group::Start { volume, generation, part, parts });
+            let mine = entries.iter().skip(usize::from(part)).step_by(usize::from(parts));
+            let payload: Vec<u8> = mine.flat_map(entry_bytes).collect();
+            self.send(start, &payload);
+        }
+    }
+
     /// The stamp of the next beat of the session.
     fn beat(&mut self) -> u64 {
         let wanted = self.session;
@@ -214,6 +259,16 @@ impl Vm {
         }
         line
     }
+}
+
+const fn member(node: NodeId, incarnation: Incarnation) -> StartNode {
+    StartNode { node, fate: Fate::Member, incarnation }
+}
+
+fn entry_bytes(entry: &StartNode) -> [u8; StartNode::BYTES] {
+    let mut bytes = [0; StartNode::BYTES];
+    entry.emit(&mut bytes);
+    bytes
 }
 
 /// The other end of the guest's vsock device.
@@ -369,6 +424,83 @@ fn requests_and_commands_go_over_vsock() {
     assert_eq!(command_over_vsock(vm.run.path(), "fence node 3"), ["FENCE node=3 version=12", "OK fence node 3"]);
     assert_eq!(command_over_vsock(vm.run.path(), "fence host 9"), ["ERR refused: bad-request"]);
     assert!(!appliance.is_finished(), "the node said something else than requests");
+}
+
+#[test]
+fn a_node_goes_through_the_barrier_takes_over_and_answers_a_new_appliance_again() {
+    let (mut vm, incarnation) = Vm::open("node-group");
+    vm.line("GROUP_JOIN volume=shared");
+    vm.join(incarnation);
+    vm.line(&format!("GROUP_START volume=shared generation=7 set=2:{incarnation:016x},3:0000000000000abc fates=-"));
+    let volume = Label::named("shared");
+    vm.send(Message::Group(Group::Stop { volume, generation: 6 }), &[]);
+    let dead = StartNode { node: NodeId::new(3), fate: Fate::Dead, incarnation: 0xabc };
+    vm.start(9, 2, &[member(NODE, incarnation), dead]);
+    vm.line("fates=3:dead:0000000000000abc");
+    assert!(!vm.log().contains("generation=6"), "a lower generation was believed");
+
+    let given = Given { what: What::Named(Label::named("web")), dead: NodeId::new(3), incarnation: 0xabc, token: 11 };
+    let recovery = Given { what: What::Recovery(volume), ..given };
+    for given in [given, recovery] {
+        vm.send(Message::Takeover(Takeover::Give(Given { token: 12, ..given })), &[]);
+        assert_eq!(vm.step(), Message::Takeover(Takeover::Taken(Given { token: 12, ..given })));
+        vm.send(Message::Takeover(Takeover::Give(given)), &[]);
+    }
+    vm.line("TAKEN what=recovery:shared dead=3 incarnation=0000000000000abc token=12");
+    vm.line("TAKEN what=service:web dead=3 incarnation=0000000000000abc token=12");
+
+    vm.session = 0;
+    vm.send(Message::Error { refusal: Refusal::NoSession }, &[]);
+    let (again, nonce) = vm.hello(SOON);
+    assert_eq!(again, incarnation);
+    vm.welcome(nonce, 6, 60_000);
+    vm.beat();
+    vm.send_start(9, 2, &[member(NODE, incarnation), dead]);
+    assert_eq!(vm.step(), Message::Group(Group::Started { volume, generation: 9 }));
+    assert!(!vm.log().contains("token=11"), "a token below one that was seen was believed");
+
+    vm.command("groups");
+    vm.line("SERVICE what=service:web dead=3 incarnation=0000000000000abc token=12");
+    vm.command("leave shared");
+    vm.next(SOON, |message, _| (message == Message::Group(Group::Leave { volume })).then_some(())).expect("LEAVE");
+    vm.send(Message::Group(Group::Leave { volume }), &[]);
+    vm.line("GROUP_LEFT volume=shared");
+}
+
+#[test]
+fn a_node_that_is_not_told_what_became_of_a_member_resets_itself() {
+    let (mut vm, incarnation) = Vm::open("node-fate");
+    vm.join(incarnation);
+    let volume = Label::named("shared");
+    vm.send(Message::Group(Group::Stop { volume, generation: 9 }), &[]);
+    assert_eq!(vm.step(), Message::Group(Group::Stopped { volume, generation: 9 }));
+    vm.send_start(9, 1, &[member(NODE, incarnation)]);
+    let gasp = vm.next(SOON, |message, _| match message {
+        Message::LastGasp { reason } => Some(reason),
+        Message::Group(Group::Started { generation: 9, .. }) => panic!("it started"),
+        _ => None,
+    });
+    assert_eq!(gasp, Some(Gasp::Other));
+    vm.line("RESET why=fate-missing");
+    vm.monitor_says("\"RESET\"");
+    assert_ne!(vm.hello(BOOT).0, incarnation);
+}
+
+#[test]
+fn a_client_that_is_started_again_does_not_answer_for_what_it_forgot() {
+    let (mut vm, incarnation) = Vm::open("node-forgot");
+    vm.join(incarnation);
+    vm.command("sh");
+    // The shell drops what was typed before its prompt.
+    let end = Instant::now() + SOON;
+    while !vm.log().contains("/ # ") {
+        assert!(Instant::now() < end, "no prompt in:\n{}", vm.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    vm.command("busybox killall -9 palisade-node");
+    vm.line("RESET why=forgotten");
+    vm.monitor_says("\"RESET\"");
+    assert_ne!(vm.hello(BOOT).0, incarnation);
 }
 
 #[test]

@@ -44,6 +44,7 @@ fn cluster(name: &str) -> (Cluster, Duration) {
 fn every_scene_holds() {
     let played = show::play(&programme("scenes"), &prepared()).expect("a cluster can be built and comes up");
     println!("{}", table::one_round(&played.outcomes, &played.nodes()));
+    println!("{}", table::groups_of_one_round(&played.outcomes));
     println!("{}", show::remarks(&played.outcomes));
     assert_eq!(played.outcomes.len(), SCENES.len());
     assert!(played.held(), "some scenes did not hold; the lines above say why");
@@ -67,14 +68,27 @@ fn a_bmc_that_does_not_answer_proves_nothing() {
     std::thread::sleep(silence * 8);
     let told = journal.find(place, |event| about(Kind::Confirmed, event) || about(Kind::NodeDown, event));
     assert_eq!(told, None, "without an answer of its BMC nothing is proved about the host");
+    // Suspicion is enough to stop; only the proof starts anybody and gives anything away.
+    let survivors = [1, 2, 3].into_iter().filter(|node| *node != lost);
+    for node in survivors.clone() {
+        let of = move |kind, event: &Event| event.who == Who::Node(node) && event.kind == kind;
+        assert!(journal.find(place, |event| of(Kind::GroupStop, event)).is_some(), "node {node} was not stopped");
+        let more = [Kind::GroupStart, Kind::Takeover, Kind::Taken];
+        let early = journal.find(place, |event| more.into_iter().any(|kind| of(kind, event)));
+        assert_eq!(early, None, "node {node} went on without a proof");
+    }
     // The power of the BMC is back, that of the host is not: now it can be read.
     cluster.bmc(lost).unwrap().set_silent(false).expect("the BMC goes on");
-    for node in [1, 2, 3].into_iter().filter(|node| *node != lost) {
+    for node in survivors {
         // Attempts have a timeout of ten seconds and a pause of up to eight between them.
         let down = journal.wait(place, Duration::from_secs(60), "NODE_DOWN after the BMC answered", |event| {
             event.who == Who::Node(node) && about(Kind::NodeDown, event)
         });
         assert_eq!(down.expect("every survivor is told").class, "power-off");
+        let start = journal.wait(place, silence * 10, "START after the proof", |event| {
+            event.who == Who::Node(node) && event.kind == Kind::GroupStart
+        });
+        assert_eq!(start.expect("every survivor is started").fate_of(lost).map(|(fate, _)| fate), Some("dead"));
     }
     assert_eq!(cluster.allocations_of(leader), Ok(0));
     println!("PASS no answer, no proof");
@@ -94,8 +108,9 @@ fn a_host_alone_fences_nobody() {
     std::thread::sleep(lease + silence * 4);
     let act = journal.find(place, |event| {
         let acts = [Kind::Condemned, Kind::Order, Kind::Confirmed, Kind::NodeSuspect, Kind::NodeDown, Kind::Leader];
+        let steps = [Kind::Barrier, Kind::GroupStop, Kind::GroupStart, Kind::Takeover, Kind::Taken];
         let is_rest = event.who == Who::Appliance(1) || event.who == Who::Node(1);
-        is_rest && acts.contains(&event.kind)
+        is_rest && (acts.contains(&event.kind) || steps.contains(&event.kind))
     });
     assert_eq!(act, None, "one of three votes is no quorum");
     assert_eq!(cluster.host(1).unwrap().node_pid(1), None, "its node lost its lease, and the guard ended it");

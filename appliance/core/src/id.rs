@@ -120,15 +120,9 @@ impl Label {
     }
 }
 
-/// As its name, if that is plain, or as a UUID: 32 hexadecimal digits.
+/// As a UUID: 32 hexadecimal digits.
 impl core::fmt::Display for Label {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        let is_plain = |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
-        if let Some(name) = self.name().filter(is_plain)
-            && Self::named(name) == *self
-        {
-            return f.write_str(name);
-        }
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }

@@ -79,9 +79,16 @@ fn report(played: &Played, prepared: &Prepared, idle: &str, rounds: u32, took: D
     let nodes = played.nodes();
     println!("\nTimes in milliseconds from the deed; `told nN`: NODE_DOWN on node N.\n");
     print!("{}", table::one_round(&played.outcomes, &nodes));
+    println!(
+        "\nThe group of the volume, on the last survivor each: locks stopped, started without the dead, recovered; who \
+         replayed its journal; who runs the service; the group is whole again.\n"
+    );
+    print!("{}", table::groups_of_one_round(&played.outcomes));
     if rounds > 1 {
         println!("\nMedian and 99th percentile over {rounds} rounds:\n");
         print!("{}", table::many_rounds(&played.outcomes, &nodes));
+        println!();
+        print!("{}", table::groups_of_many_rounds(&played.outcomes));
     }
     println!("\n{}", show::remarks(&played.outcomes).trim_end());
     print!("{idle}");

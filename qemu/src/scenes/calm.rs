@@ -2,7 +2,7 @@
 //!
 //! Owns the first boot, the cuts, and the death of an appliance alone.
 
-use super::{Measures, Stage};
+use super::{Measures, Stage, groups};
 use crate::cluster::Cluster;
 use crate::event::{Event, Kind};
 use crate::process;
@@ -32,6 +32,8 @@ pub fn all_up(stage: &Stage<'_>) -> Result<Measures, String> {
     cluster.wait_all_up(stage.whole())?;
     measures.extra.push(("all up".to_owned(), cluster.journal().now().saturating_sub(deed)));
     let places = stage.survivors(&[]);
+    stage.wait_rejoin(&places, &mut measures)?;
+    measures.groups.owner = cluster.owner()?.map(|owner| owner.node);
     for node in places {
         let what = format!("a view on node {node}");
         cluster.journal().wait(stage.place, stage.whole(), &what, |event| {
@@ -81,6 +83,7 @@ pub fn cuts(stage: &Stage<'_>) -> Result<Measures, String> {
     journal.inject("link 0 is whole again");
     stop::sleep(stage.host_dead())?;
     nothing_fenced(stage, &before)?;
+    groups::no_change(stage)?;
     Ok(Measures { deed, ..Measures::default() })
 }
 
@@ -104,7 +107,10 @@ pub fn appliance_killed(stage: &Stage<'_>) -> Result<Measures, String> {
         // Long enough for an accusation to be made and heard.
         stop::sleep(stage.host_dead() * 2)?;
         nothing_fenced(stage, &before)?;
+        groups::no_change(stage)?;
     }
+    measures.groups.owner = stage.owner.map(|owner| owner.node);
+    stage.judge_owner(&measures)?;
     Ok(measures)
 }
 
@@ -134,20 +140,20 @@ fn restart(stage: &Stage<'_>, victim: u8, role: &str) -> Result<Duration, String
 }
 
 /// What must be the same after a scene in which nobody dies.
-struct Before {
+pub(super) struct Before {
     incarnations: BTreeMap<u8, u64>,
     records: Vec<HistoryEntry>,
 }
 
 impl Before {
-    fn of(cluster: &Cluster) -> Result<Self, String> {
+    pub(super) fn of(cluster: &Cluster) -> Result<Self, String> {
         Ok(Self { incarnations: cluster.incarnations()?, records: cluster.records()? })
     }
 }
 
 /// Nobody was accused, nobody was fenced, and every node still runs under the incarnation that it had. What a restarted
 /// appliance says about deaths that it learns of is history; the leader's records are what counts.
-fn nothing_fenced(stage: &Stage<'_>, before: &Before) -> Result<(), String> {
+pub(super) fn nothing_fenced(stage: &Stage<'_>, before: &Before) -> Result<(), String> {
     let bad = |event: &Event| {
         matches!(event.kind, Kind::Condemned | Kind::Order | Kind::NodeSuspect | Kind::NodeDown | Kind::Power)
     };

@@ -4,9 +4,11 @@
 //! time: a bound is ten times what is expected, since six VMs share a few noisy processors.
 
 mod calm;
+pub mod groups;
 mod host;
 mod node;
 
+use self::groups::{Groups, Owner};
 use crate::cluster::Cluster;
 use crate::event::{Event, Kind, Who};
 use crate::journal::Place;
@@ -36,7 +38,7 @@ pub struct Scene {
 }
 
 /// All scenes, in the order in which they are played.
-pub const SCENES: [Scene; 8] = [
+pub const SCENES: [Scene; 11] = [
     Scene { number: 1, title: "all up: a leader, one view", run: calm::all_up },
     Scene { number: 2, title: "node 2's kernel panics", run: node::panic },
     Scene { number: 3, title: "node 3's QEMU gets SIGKILL", run: node::killed },
@@ -45,6 +47,9 @@ pub const SCENES: [Scene; 8] = [
     Scene { number: 6, title: "the leader's host loses power", run: host::leader_lost },
     Scene { number: 7, title: "one link cut, then half of the other", run: calm::cuts },
     Scene { number: 8, title: "an appliance alone is killed, member and leader", run: calm::appliance_killed },
+    Scene { number: 9, title: "a node closes its volume and opens it", run: groups::left_and_joined },
+    Scene { number: 10, title: "the same while an appliance is dead", run: groups::barrier_survives },
+    Scene { number: 11, title: "two nodes die at once", run: node::two_killed },
 ];
 
 /// The scene with this number.
@@ -59,6 +64,8 @@ pub struct Stage<'a> {
     pub cluster: &'a Cluster,
     /// The journal's place at which the scene began.
     pub place: Place,
+    /// Who ran the service when the scene began.
+    pub owner: Option<Owner>,
 }
 
 /// What a scene measured.
@@ -76,11 +83,14 @@ pub struct Measures {
     pub deed: Duration,
     /// The nodes whose death was wanted; NODE_DOWN about any other is a failure.
     pub victims: Vec<u8>,
+    /// What became of the group and the service.
+    pub groups: Groups,
     /// More that a person wants to know: name and value in milliseconds.
     pub extra: Vec<(String, Duration)>,
 }
 
 /// How a scene ended.
+#[derive(Clone)]
 pub struct Outcome {
     /// Which.
     pub scene: Scene,
@@ -117,7 +127,8 @@ impl Outcome {
 pub fn play(scene: Scene, cluster: &Cluster, watch: &Watch) -> Outcome {
     let journal = cluster.journal();
     journal.note(&format!("scene {}: {}", scene.number, scene.title));
-    let stage = Stage { cluster, place: journal.place() };
+    let owner = if scene.number == 1 { None } else { cluster.owner().ok().flatten() };
+    let stage = Stage { cluster, place: journal.place(), owner };
     let began = journal.now();
     let _ = watch.take();
     let result = (scene.run)(&stage);
@@ -138,7 +149,7 @@ pub fn play(scene: Scene, cluster: &Cluster, watch: &Watch) -> Outcome {
     Outcome { scene, trouble, measures, allocations: allocations.ok(), stall: watch.take(), began, events }
 }
 
-/// No fence of the innocent, no second NODE_DOWN for one death, no allocation, no fail-stop.
+/// No fence of the innocent, no second NODE_DOWN for one death, one owner of everything, no allocation, no fail-stop.
 fn after_every_scene(events: &[Event], measures: &Measures, allocations: &Result<u64, String>) -> Result<(), String> {
     let downs = || events.iter().filter(|event| event.kind == Kind::NodeDown);
     if let Some(event) = downs().find(|event| !measures.victims.contains(&event.node)) {
@@ -156,6 +167,7 @@ fn after_every_scene(events: &[Event], measures: &Measures, allocations: &Result
     if let Some(event) = events.iter().find(epitaph) {
         return Err(format!("the {} stopped itself: {}", event.who, event.text));
     }
+    groups::judge_tokens(events)?;
     match allocations {
         Ok(0) => Ok(()),
         Ok(count) => Err(format!("the appliances made {count} allocations after the seal")),
@@ -224,10 +236,12 @@ impl Stage<'_> {
         measures.proof = after(&[Kind::Confirmed]);
         // Where the notice is the proof, the leader may commit it before the noticing appliance's log line is out.
         measures.detection = noticed.into_iter().chain(measures.proof).min();
+        self.collect_groups(&mut measures, limit)?;
         Ok(measures)
     }
 
-    /// Waits until the victims are back under new incarnations, every survivor knows, and the cluster is whole.
+    /// Waits until the victims are back under new incarnations, every survivor knows, they are in the group again, and the
+    /// cluster is whole.
     fn wait_return(&self, victims: &[u8], measures: &mut Measures) -> Result<(), String> {
         let journal = self.cluster.journal();
         let limit = self.whole();
@@ -245,7 +259,9 @@ impl Stage<'_> {
             }
         }
         measures.extra.push(("back".to_owned(), back));
-        self.cluster.wait_all_up(limit)
+        self.wait_rejoin(victims, measures)?;
+        self.cluster.wait_all_up(limit)?;
+        self.judge_owner(measures)
     }
 }
 
@@ -273,6 +289,12 @@ mod tests {
         assert!(check(&[down(1, 3, 7)], 0).is_err());
         assert!(check(&[down(1, 2, 7), down(1, 2, 8)], 0).is_err());
         assert!(check(&[], 1).is_err());
+        let taken = |node, token: u64| Event {
+            text: format!("TAKEN what=service:web token={token}"),
+            ..Event::new(Duration::ZERO, Who::Node(node), Kind::Taken, "")
+        };
+        assert!(check(&[taken(1, 5), taken(2, 6)], 0).is_ok());
+        assert!(check(&[taken(1, 5), taken(2, 5)], 0).is_err());
         let epitaph = Event::new(
             Duration::ZERO,
             Who::Appliance(1),
@@ -288,6 +310,6 @@ mod tests {
             assert_eq!(usize::from(scene.number), index + 1);
             assert!(by_number(scene.number).is_some());
         }
-        assert!(by_number(9).is_none());
+        assert!(by_number(12).is_none());
     }
 }

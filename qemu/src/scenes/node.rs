@@ -1,6 +1,6 @@
-//! Scenes 2 to 4: one node dies, its own hypervisor proves it, every survivor is told, and it comes back.
+//! Scenes 2 to 4 and 11: nodes die, its own hypervisor proves it, every survivor is told, and it comes back.
 //!
-//! Owns the three ways to die.
+//! Owns the ways to die.
 
 use super::{DEATH, Measures, Stage};
 use crate::sys::{self, Signal};
@@ -28,6 +28,23 @@ pub fn hang(stage: &Stage<'_>) -> Result<Measures, String> {
     stage.cluster.command(1, "hang")?;
     // The bound scales what is expected; the silence is scaled already.
     end(stage, 1, deed, "vm-stopped", silence / stage.scale() + DEATH)
+}
+
+/// Scene 11: two of the three nodes go within a millisecond. The last one is told of both.
+pub fn two_killed(stage: &Stage<'_>) -> Result<Measures, String> {
+    let lost = [2, 3];
+    let find = |node| {
+        let pid = stage.cluster.host(node)?.node_pid(node);
+        pid.ok_or_else(|| format!("node {node}'s QEMU was not found among host {node}'s processes"))
+    };
+    let pids = lost.into_iter().map(find).collect::<Result<Vec<_>, String>>()?;
+    let deed = stage.cluster.journal().inject("the QEMUs of nodes 2 and 3 get SIGKILL");
+    for pid in pids {
+        sys::signal(pid, Signal::Kill).map_err(|error| error.to_string())?;
+    }
+    let mut measures = stage.collect(deed, &lost, "vm-gone", stage.bound(DEATH * 2))?;
+    stage.wait_return(&lost, &mut measures)?;
+    Ok(measures)
 }
 
 fn end(stage: &Stage<'_>, victim: u8, deed: Duration, class: &str, expected: Duration) -> Result<Measures, String> {

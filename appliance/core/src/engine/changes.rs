@@ -16,7 +16,7 @@ pub(super) fn log(config: &Config, old: &State, new: &State) {
         if (row.phase, row.generation) == (before.phase, before.generation) {
             continue;
         }
-        let (volume, generation) = (row.volume, row.generation);
+        let (volume, generation) = (Plain(row.volume), row.generation);
         match row.phase {
             Phase::Stopping => log::info!("volume {volume} stops: barrier {generation} opens"),
             Phase::Starting => {
@@ -27,7 +27,7 @@ pub(super) fn log(config: &Config, old: &State, new: &State) {
         }
     }
     for (_, row) in old.groups.iter().filter(|(_, row)| new.groups.of(row.volume).is_none()) {
-        log::info!("volume {} is closed by all", row.volume);
+        log::info!("volume {} is closed by all", Plain(row.volume));
     }
     for row in new.takeovers.rows() {
         let before = old.takeovers.get(row.service, row.dead);
@@ -54,6 +54,30 @@ pub(super) fn log(config: &Config, old: &State, new: &State) {
     }
 }
 
+/// The word for what became of a node.
+const fn fate_word(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Dead => "dead",
+        Standing::Recovered => "recovered",
+        Standing::Left => "left",
+        Standing::NeverStarted => "never started",
+        Standing::Joining | Standing::Member | Standing::Leaving => "in it",
+    }
+}
+
+/// A label as its name, if that is plain; else as a UUID.
+struct Plain(Label);
+
+impl fmt::Display for Plain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+        match self.0.name().filter(is_plain) {
+            Some(name) if Label::named(name) == self.0 => f.write_str(name),
+            _ => self.0.fmt(f),
+        }
+    }
+}
+
 /// Who is in a group's set, and the fates that are told.
 struct Members<'v> {
     view: &'v State,
@@ -68,7 +92,7 @@ impl fmt::Display for Members<'_> {
             write!(f, " {}", row.node.get())?;
         }
         for row in rows.iter().filter(|row| row.standing.is_over()) {
-            write!(f, ", {} {}", row.node.get(), row.standing.word())?;
+            write!(f, ", {} {}", row.node.get(), fate_word(row.standing))?;
         }
         Ok(())
     }
@@ -84,10 +108,12 @@ struct Name<'v> {
 impl fmt::Display for Name<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.row.service {
-            Service::Recovery(group) => write!(f, "the recovery of volume {}", self.view.groups.get(group).volume)?,
+            Service::Recovery(group) => {
+                write!(f, "the recovery of volume {}", Plain(self.view.groups.get(group).volume))?
+            }
             Service::Named(place) => {
                 let name = self.config.services.get(usize::from(place)).map(|service| Label::named(&service.name));
-                write!(f, "service {}", name.unwrap_or_default())?;
+                write!(f, "service {}", Plain(name.unwrap_or_default()))?;
             }
         }
         match self.row.dead {

@@ -19,8 +19,16 @@ const STATUS_PATIENCE: Duration = Duration::from_secs(3);
 /// How long a decision may take to be committed: an election and a retry.
 const FENCE_PATIENCE: Duration = Duration::from_secs(10);
 /// What `status` shows, in this order.
-pub const SECTIONS: [Section; 5] =
-    [Section::Summary, Section::Hosts, Section::Nodes, Section::History, Section::Counters];
+pub const SECTIONS: [Section; 8] = [
+    Section::Summary,
+    Section::Hosts,
+    Section::Nodes,
+    Section::Groups,
+    Section::Members,
+    Section::Takeovers,
+    Section::History,
+    Section::Counters,
+];
 
 /// One line for each thing that the appliance tells.
 ///

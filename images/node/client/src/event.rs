@@ -7,7 +7,11 @@ use std::fmt;
 
 use palisade_core::fencing::Class;
 use palisade_core::id::{Ballot, HostId, Incarnation, NodeId, Volume};
-use palisade_core::status::{COUNTER_NAMES, HistoryEntry, HostEntry, HostState, NodeEntry, Summary};
+use palisade_core::state::groups::{Phase, Standing};
+use palisade_core::state::takeovers::Progress;
+use palisade_core::status::{
+    COUNTER_NAMES, GroupEntry, HistoryEntry, HostEntry, HostState, MemberEntry, NodeEntry, Summary, TakeoverEntry,
+};
 use palisade_core::time::Instant;
 use palisade_core::wire::node::{
     Fate, Given, NodeEvent, NodeState, Refusal, Section, StartNode, Target, ViewNode, What,
@@ -182,8 +186,13 @@ pub fn status_lines(section: Section, first: u16, payload: &[u8]) -> Vec<String>
         }
         // What only an operator looks after is not asked from here.
         Section::Devices | Section::Holds => Vec::new(),
-        // Of groups it tells what it does itself: GROUP_START and the like say more.
-        Section::Groups | Section::Members | Section::Takeovers => Vec::new(),
+        Section::Groups => parts(GroupEntry::BYTES).filter_map(|b| GroupEntry::parse(b).ok()).map(group_line).collect(),
+        Section::Members => {
+            parts(MemberEntry::BYTES).filter_map(|b| MemberEntry::parse(b).ok()).map(member_line).collect()
+        }
+        Section::Takeovers => {
+            parts(TakeoverEntry::BYTES).filter_map(|b| TakeoverEntry::parse(b).ok()).map(takeover_line).collect()
+        }
         Section::Counters => parts(8)
             .zip(usize::from(first)..)
             .map(|(bytes, index)| {
@@ -241,6 +250,44 @@ fn node_line(n: NodeEntry) -> String {
         n.run.boot,
         n.run.counter
     )
+}
+
+fn group_line(g: GroupEntry) -> String {
+    let phase = match g.phase {
+        Phase::Idle => "idle",
+        Phase::Stopping => "stopping",
+        Phase::Starting => "starting",
+    };
+    let GroupEntry { group, members, fates, generation, volume, .. } = g;
+    let volume = Shown(volume);
+    format!(
+        "STATUS_GROUP group={group} volume={volume} phase={phase} generation={generation} members={members} fates={fates}"
+    )
+}
+
+fn member_line(m: MemberEntry) -> String {
+    let standing = match m.standing {
+        Standing::Joining => "joining",
+        Standing::Member => "member",
+        Standing::Leaving => "leaving",
+        Standing::Dead => "dead",
+        Standing::Recovered => "recovered",
+        Standing::Left => "left",
+        Standing::NeverStarted => "never-started",
+    };
+    let (node, incarnation) = (m.node.get(), m.incarnation);
+    format!("STATUS_MEMBER group={} node={node} standing={standing} incarnation={incarnation:016x}", m.group)
+}
+
+fn takeover_line(t: TakeoverEntry) -> String {
+    let TakeoverEntry { what, dead, dead_incarnation: incarnation, token, .. } = t;
+    let progress = match t.progress {
+        Progress::Waiting => "waiting",
+        Progress::Ordered => "ordered",
+        Progress::Taken => "taken",
+    };
+    let given = Given { what, dead, incarnation, token };
+    format!("STATUS_TAKEOVER {} progress={progress} owner={} failures={}", Gift(&given), t.owner.get(), t.failures)
 }
 
 fn history_line(h: HistoryEntry) -> String {
@@ -422,5 +469,44 @@ mod tests {
         node.emit(&mut payload);
         node.emit(&mut payload[ViewNode::BYTES..]);
         assert_eq!(view_nodes(&payload), [node, node]);
+    }
+
+    #[test]
+    fn groups_and_takeovers_have_status_lines() {
+        use palisade_core::id::Label;
+        let (volume, cluster) = (Label::named("shared"), Label::named("main"));
+        let entry =
+            GroupEntry { group: 1, phase: Phase::Starting, members: 2, fates: 1, generation: 9, cluster, volume };
+        let mut payload = [0; GroupEntry::BYTES];
+        entry.emit(&mut payload);
+        assert_eq!(
+            status_lines(Section::Groups, 0, &payload),
+            ["STATUS_GROUP group=1 volume=shared phase=starting generation=9 members=2 fates=1"]
+        );
+        assert!(status_lines(Section::Groups, 0, &payload[..20]).is_empty(), "too short");
+        let entry = MemberEntry { group: 1, node: NodeId::new(3), standing: Standing::NeverStarted, incarnation: 5 };
+        let mut payload = [0; MemberEntry::BYTES];
+        entry.emit(&mut payload);
+        assert_eq!(
+            status_lines(Section::Members, 0, &payload),
+            ["STATUS_MEMBER group=1 node=3 standing=never-started incarnation=0000000000000005"]
+        );
+        let entry = TakeoverEntry {
+            what: What::Named(Label::named("web")),
+            dead: NodeId::new(2),
+            dead_incarnation: 6,
+            owner: NodeId::new(1),
+            owner_incarnation: 7,
+            token: 10,
+            progress: Progress::Taken,
+            failures: 0,
+        };
+        let mut payload = [0; TakeoverEntry::BYTES];
+        entry.emit(&mut payload);
+        assert_eq!(
+            status_lines(Section::Takeovers, 0, &payload),
+            ["STATUS_TAKEOVER what=service:web dead=2 incarnation=0000000000000006 token=10 progress=taken owner=1 \
+              failures=0"]
+        );
     }
 }

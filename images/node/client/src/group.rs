@@ -223,6 +223,13 @@ impl Groups {
         volumes.chain(self.takeovers.lines()).collect()
     }
 
+    /// The highest generation or token that this node was told (SAFETY B4).
+    #[must_use]
+    pub fn highest(&self) -> u64 {
+        let generations = self.members.iter().map(|member| member.generation);
+        generations.max().unwrap_or(0).max(self.takeovers.highest())
+    }
+
     /// Where the row of a volume is; `None`: there is no room for one. What is closed makes room.
     fn place(&mut self, volume: Volume) -> Option<usize> {
         if let Some(at) = self.members.iter().position(|member| member.volume == volume) {
@@ -599,6 +606,7 @@ mod tests {
         assert_eq!(said(&stop(&mut groups, 12)), [stopped(12)]);
         assert_eq!(start(&mut groups, 10, &[member(1), member(2)]), [], "START of the barrier before");
         assert_eq!(said(&stop(&mut groups, 15)), [stopped(15)], "a STOP upon a STOP");
+        assert_eq!(groups.highest(), 15);
         assert_eq!(start(&mut groups, 12, &[member(1), member(2)]), []);
         assert_eq!(groups.dropped, 6);
         assert_eq!(said(&start(&mut groups, 15, &[member(1), member(2)])), started(15));
@@ -834,6 +842,7 @@ mod tests {
         assert_eq!(give(&mut groups, service(3, 30)), [], "one token names one thing");
         assert_eq!(groups.dropped, 3);
         assert_eq!(said(&give(&mut groups, service(3, 31))), [taken(service(3, 31))]);
+        assert_eq!(groups.highest(), 31);
         assert_eq!(groups.lines(), ["SERVICE what=service:web dead=3 incarnation=0000000000000012 token=31"]);
         for answer in [Takeover::Taken(service(2, 40)), Takeover::Failed(service(2, 40))] {
             groups.on_takeover(answer);

@@ -292,7 +292,8 @@ impl Client {
                 entry.emit(place);
             }
             self.sequence = self.sequence.wrapping_add(1);
-            let tale = Tale { node: self.node, part, parts: count, version: self.version };
+            let version = self.version.max(self.groups.highest());
+            let tale = Tale { node: self.node, part, parts: count, version };
             let (message, session) = (Message::Report(tale), self.session().unwrap_or(0));
             self.outputs.push_back(Output::Send { message, session, sequence: self.sequence, payload });
         }
@@ -549,9 +550,10 @@ mod tests {
         give(&mut client, at(1001), 5, welcome(nonce));
         give(&mut client, at(1002), 6, welcome(nonce));
         give(&mut client, at(1002), 6, welcome(nonce));
+        let report = Message::Report(Tale { node: NODE, part: 0, parts: 1, version: 0 });
         assert_eq!(
             sent(&mut client),
-            [(Message::Beat { stamp: 1_001_000 }, 5), (Message::Beat { stamp: 1_002_000 }, 6)]
+            [(Message::Beat { stamp: 1_001_000 }, 5), (report, 6), (Message::Beat { stamp: 1_002_000 }, 6)]
         );
         give(&mut client, at(1003), 5, Message::Lease { stamp: 1_001_000, lease_ms: LEASE_MS });
         assert_eq!(client.lease_end, None, "an older session is dead");

@@ -81,6 +81,12 @@ impl Takeovers {
         self.held.iter().filter(waits).map(|held| held.given).collect()
     }
 
+    /// The highest token.
+    #[must_use]
+    pub fn highest(&self) -> u64 {
+        self.held.iter().map(|held| held.given.token).max().unwrap_or(0)
+    }
+
     /// Whether a named service runs here.
     #[must_use]
     pub fn owns_service(&self) -> bool {
