@@ -1,7 +1,7 @@
 //! What the simulator found in the core, each as the shortest story that shows it.
 #![allow(clippy::unwrap_used)]
 
-use palisade_tests::sim::{Bmc, Mood, Wish, World, config};
+use palisade_tests::sim::{Bmc, Mood, Stop, Wish, World, config};
 
 fn up(hosts: u8, seed: u64) -> World {
     let mut world = World::new(config::cluster(hosts), seed);
@@ -99,6 +99,35 @@ fn who_boots_in_a_run_that_was_reset_for_good_is_a_member_again() {
         assert!(world.run_until_true(100, |w| w.truth.told_down(node, since) >= 2), "{}", world.story());
         world.kill_appliance(node);
         world.cont(node);
+        back(&mut world);
+    }
+}
+
+/// A leader is stopped with its clock before it takes in the acceptances that decide a fence. The others elect another
+/// one, who does it, and the fenced host is well again. The old leader goes on: it counts the acceptances, its lease is as
+/// good as ever, and nobody else's promise refuses what it orders itself (SAFETY A2, F1).
+#[test]
+fn a_leader_that_was_stopped_and_deposed_fences_nobody_with_its_own_hands() {
+    for seed in 0..3 {
+        let mut world = up(5, seed);
+        let leader = world.leader().unwrap();
+        let host = (1..=5).find(|&host| host != leader).unwrap();
+        let old = world.guests[&host].incarnation;
+        world.bmcs.insert(leader, Bmc::Dead);
+        world.each_path(|(_, to, _), path| path.delay = if to == leader { 10_000 } else { path.delay });
+        world.operator(leader, Wish::FenceHost(host));
+        world.run_ms(5);
+        world.stop_appliance(leader, Stop::Clock);
+        world.each_path(|(_, to, _), path| path.delay = if to == leader { 100 } else { path.delay });
+        let again = |w: &World| ![0, old].contains(&w.guests[&host].incarnation) && w.hosts[&host].is_admitted();
+        assert!(world.run_until_true(60_000, again), "seed {seed}: host {host} is well again\n{}", world.story());
+        assert_ne!(world.leader(), Some(leader));
+        let (life, orders) = (world.hosts[&host].life, world.truth.orders.len());
+        world.resume_appliance(leader);
+        world.run_ms(100);
+        assert_eq!(world.truth.orders.len(), orders, "seed {seed}: {:?}\n{}", world.truth.orders, world.story());
+        assert_eq!(world.hosts[&host].life, life, "seed {seed}\n{}", world.story());
+        world.bmcs.insert(leader, Bmc::Works(5_000));
         back(&mut world);
     }
 }

@@ -47,15 +47,17 @@ pub fn choose(scene: &Scene<'_>, job: &Job<'_>, name: &str, turn: u8) -> Option<
     executor(scene, index, device, turn)
 }
 
-/// Who drives this configured device: the leader itself first, since it needs no datagram; then the others in turn.
+/// Who drives this configured device: the others in turn, the leader itself last. Whoever leads now is promised more than an
+/// older ballot, so another member refuses what a deposed leader orders; nobody refuses its own orders, which therefore wait
+/// for a quorum's echo (`lane::may_go`).
 pub fn executor(scene: &Scene<'_>, index: usize, device: &Device, turn: u8) -> Option<Choice> {
-    let able = || {
+    let able = |own: bool| {
         let reached = scene.config.hosts.iter().filter(|host| reaches(device, host));
-        reached.map(|host| HostId::new(host.id)).filter(|&host| hears(scene, host))
+        let asked = reached.map(|host| HostId::new(host.id)).filter(move |&host| (host == scene.me) == own);
+        asked.filter(|&host| hears(scene, host))
     };
-    let count = able().count();
-    let own = turn == 0 && able().any(|host| host == scene.me);
-    let executor = if own { scene.me } else { able().nth(usize::from(turn) % count.max(1))? };
+    let count = able(false).chain(able(true)).count();
+    let executor = able(false).chain(able(true)).nth(usize::from(turn) % count.max(1))?;
     Some(Choice {
         device: u16::try_from(index).ok()?,
         executor,

@@ -9,7 +9,7 @@
 use super::attempt::{Answer, TAG_BITS, tag, whose};
 use super::choose::{Choice, Named, choose, is_wide, longest_attempt, shown};
 use super::hold::is_spared;
-use super::lane::{Lane, Out, class_of, end, level_is_done, repeat};
+use super::lane::{Lane, Out, class_of, end, level_is_done, may_go, repeat};
 use super::{Action, Class, Verdict};
 use crate::config::{Config, Levels, Proof};
 use crate::heartbeat::Watch;
@@ -113,6 +113,8 @@ pub struct Scene<'a> {
     pub view: &'a State,
     /// Who is heard.
     pub watch: &'a Watch,
+    /// The stamp that a quorum echoed (SAFETY A1).
+    pub echo: Instant,
 }
 
 /// The progress of all records.
@@ -333,11 +335,14 @@ impl Harness {
             Action::On => progress.on_over = progress.on_over.max(out.over_at),
             Action::Status => {}
         }
+        let goes = may_go(scene, &out);
         progress.lanes[lane].out = out;
         progress.lanes[lane].able = choice.able;
         let Choice { device, executor, .. } = *choice;
         log::info!("order {action:?} {} with {} by {executor}", job.target, Named(scene.config, device));
-        outbox.send(executor, Message::Order(out.order(scene.ballot, job.target, job.run)));
+        if goes {
+            outbox.send(executor, Message::Order(out.order(scene.ballot, job.target, job.run)));
+        }
         out.resend_at
     }
 

@@ -211,6 +211,16 @@ pub fn class_of(config: &Config, level: &Level, verdict: Verdict) -> Class {
     }
 }
 
+/// Whether an order may be sent now. What a leader is to do with a configured device itself waits until a quorum echoed a
+/// stamp that is younger than the order: a leader that was stopped, and deposed meanwhile, finds its lease and a quorum's
+/// acceptances as they were, and nobody else is asked (SAFETY A2, F1). What a host does about its own node needs no such
+/// word: nothing of it is admitted again while its appliance stands.
+pub fn may_go(scene: &Scene<'_>, out: &Out) -> bool {
+    let configured = scene.config.devices.get(usize::from(out.device)).is_some();
+    let own = out.executor == scene.me && configured;
+    !own || scene.echo + ms(scene.config.timing.order_ms) > out.valid_until
+}
+
 /// Sends an order that is out again, or gives it up. `None`: nothing is out.
 pub fn repeat(
     lane: &mut Lane,
@@ -228,7 +238,9 @@ pub fn repeat(
     let lost = out.executor != scene.me && (another || !hears(scene, out.executor));
     if now < out.over_at && !lost {
         if now >= out.resend_at && now < out.valid_until {
-            outbox.send(out.executor, Message::Order(out.order(scene.ballot, job.target, job.run)));
+            if may_go(scene, out) {
+                outbox.send(out.executor, Message::Order(out.order(scene.ballot, job.target, job.run)));
+            }
             out.resend_at = now + ms(RESEND_MS);
         }
         return Some(if now < out.valid_until { out.resend_at } else { out.over_at });
