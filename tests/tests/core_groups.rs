@@ -256,3 +256,22 @@ fn a_barrier_costs_few_views_and_nothing_when_it_is_over() {
     world.run_ms(5_000);
     assert_eq!(world.truth.views(), before);
 }
+
+/// Nothing of the dead is granted to anybody before it is recovered: whoever waits for that is not late (SAFETY G4, I1).
+#[test]
+fn an_owner_that_hangs_in_a_recovery_takes_nobody_with_it() {
+    let mut world = open(config::cluster(5), 13, 1..=5);
+    let owner = |w: &World| w.truth.newest().unwrap().takeovers.rows().first().map(|row| row.owner.get());
+    (1..=5).for_each(|node| world.guests.get_mut(&node).unwrap().dlm.slow = true);
+    let well: Vec<u64> = (1..=5).map(|node| world.guests[&node].incarnation).collect();
+    world.hit(5, Mood::Gone);
+    assert!(world.run_until_true(1_000, |w| owner(w).is_some()), "{}", world.story());
+    let hangs = owner(&world).unwrap();
+    (1..=5).filter(|&node| node != hangs).for_each(|node| world.guests.get_mut(&node).unwrap().dlm.slow = false);
+    world.run_ms(70_000);
+    world.guests.get_mut(&hangs).unwrap().dlm.slow = false;
+    ends_well(&mut world);
+    let fell: Vec<u8> =
+        (1..=5).zip(well).filter(|(node, was)| world.guests[node].incarnation != *was).map(|(node, _)| node).collect();
+    assert_eq!(fell, [hangs, 5], "{}", world.story());
+}

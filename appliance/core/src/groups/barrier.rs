@@ -13,7 +13,7 @@ use crate::state::State;
 use crate::state::groups::{GroupNumber, GroupRow, Membership, Phase, Standing};
 use crate::state::takeovers::{Progress, Service};
 use crate::status::Reason;
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use crate::wire::message::{GroupReport, Wish};
 use crate::wire::node::{NodeState, Target};
 use heapless::Vec;
@@ -152,7 +152,8 @@ fn stopping(facts: &Facts<'_>, next: &mut State, group: GroupNumber, row: &Group
         Life::Gone => false,
     });
     if waits {
-        return condemn_late(facts, next, group, facts.config.timing.barrier_ms, stopped);
+        let time = (facts.groups.since(group), facts.config.timing.barrier_ms);
+        return condemn_late(facts, next, group, time, stopped);
     }
     start(facts, next, group);
     true
@@ -202,13 +203,15 @@ fn starting(facts: &Facts<'_>, next: &mut State, group: GroupNumber, row: &Group
         members.all(|member| said(facts, row, member).is_some_and(done))
     };
     if !all(&started) {
-        return condemn_late(facts, next, group, timing.barrier_ms, started);
+        return condemn_late(facts, next, group, (facts.groups.since(group), timing.barrier_ms), started);
+    }
+    // Until each of the dead is recovered nothing of them is granted to anybody: only the owner is late then, and that is
+    // for the takeover to say (SAFETY I1).
+    if next.groups.has_dead(group) {
+        return false;
     }
     if !all(&recovered) {
-        return condemn_late(facts, next, group, timing.recover_ms, recovered);
-    }
-    if next.groups.members(group).iter().any(|member| member.standing == Standing::Dead) {
-        return false;
+        return condemn_late(facts, next, group, (facts.groups.clear_since(group), timing.recover_ms), recovered);
     }
     settle(next, group, true);
     true
@@ -236,11 +239,10 @@ fn condemn_late(
     facts: &Facts<'_>,
     next: &mut State,
     group: GroupNumber,
-    bound_ms: u32,
+    (begun, bound_ms): (Instant, u32),
     done: impl Fn(&GroupReport) -> bool,
 ) -> bool {
     let bound = Duration::from_millis(u64::from(bound_ms));
-    let begun = facts.groups.since(group);
     if facts.now.since(begun) < bound {
         return false;
     }

@@ -18,6 +18,17 @@ struct Step {
     generation: u64,
     phase: Phase,
     since: Instant,
+    /// Whether somebody's recovery is open, and since when none is.
+    recovers: bool,
+    clear: Instant,
+}
+
+impl Step {
+    const NONE: Self = Self::begun(0, Phase::Idle, Instant::ZERO);
+
+    const fn begun(generation: u64, phase: Phase, since: Instant) -> Self {
+        Self { generation, phase, since, recovers: false, clear: since }
+    }
 }
 
 /// A node's newest report about a volume.
@@ -41,20 +52,14 @@ pub struct Reports {
 
 impl Reports {
     /// Told nothing; all zero.
-    pub const EMPTY: Self = Self {
-        table: Vec::new(),
-        numbers: [(0, 0); ID_SLOTS],
-        steps: [Step { generation: 0, phase: Phase::Idle, since: Instant::ZERO }; GROUPS_MAX],
-        settled: 0,
-    };
+    pub const EMPTY: Self =
+        Self { table: Vec::new(), numbers: [(0, 0); ID_SLOTS], steps: [Step::NONE; GROUPS_MAX], settled: 0 };
 
     /// Begins to lead.
     pub fn begin(&mut self, now: Instant) {
         self.table.clear();
         self.numbers.fill((0, 0));
-        for step in &mut self.steps {
-            *step = Step { generation: 0, phase: Phase::Idle, since: now };
-        }
+        self.steps.fill(Step::begun(0, Phase::Idle, now));
         self.settled = 0;
     }
 
@@ -62,6 +67,7 @@ impl Reports {
     pub fn forgive(&mut self, now: Instant) {
         for step in &mut self.steps {
             step.since = step.since.max(now);
+            step.clear = step.clear.max(now);
         }
     }
 
@@ -119,10 +125,17 @@ impl Reports {
     /// Since when this leader waits for the group's present step.
     #[must_use]
     pub fn since(&self, group: GroupNumber) -> Instant {
-        usize::from(group)
-            .checked_sub(1)
-            .and_then(|place| self.steps.get(place))
-            .map_or(Instant::ZERO, |step| step.since)
+        self.step(group).since
+    }
+
+    /// Since when no recovery of this group is open in that step.
+    #[must_use]
+    pub fn clear_since(&self, group: GroupNumber) -> Instant {
+        self.step(group).clear
+    }
+
+    fn step(&self, group: GroupNumber) -> &Step {
+        usize::from(group).checked_sub(1).and_then(|place| self.steps.get(place)).unwrap_or(&Step::NONE)
     }
 
     /// A view was committed: steps begin, wishes are granted, and what is over is forgotten.
@@ -130,8 +143,13 @@ impl Reports {
         for (number, step) in (1u8..).zip(&mut self.steps) {
             let row = view.groups.get(number);
             if (step.generation, step.phase) != (row.generation, row.phase) {
-                *step = Step { generation: row.generation, phase: row.phase, since: now };
+                *step = Step::begun(row.generation, row.phase, now);
             }
+            let recovers = view.groups.has_dead(number);
+            if step.recovers && !recovers {
+                step.clear = now;
+            }
+            step.recovers = recovers;
         }
         self.settled = 0;
         self.table.retain_mut(|Known { report, granted }| {

@@ -349,9 +349,12 @@ fn g4_whoever_does_not_do_its_step_in_time_is_condemned() {
     assert!(world.look() && world.phase() == Phase::Starting);
     world.recovered(&[1]);
     world.says(3, |report, generation| report.started = generation);
-    world.now = Instant::from_micros(64_000_000);
-    assert!(!world.look(), "a recovery has its own, longer time");
-    world.now = Instant::from_micros(65_000_000);
+    world.now = Instant::from_micros(100_000_000);
+    assert!(!world.look(), "nobody can have recovered before the owner of the dead one's recovery is done");
+    world.taken();
+    world.now = Instant::from_micros(159_000_000);
+    assert!(!world.look(), "and then a recovery has its own, longer time");
+    world.now = Instant::from_micros(160_000_000);
     assert!(world.look());
     assert_eq!(world.view.node(NodeId::new(3)).state, NodeState::Condemned);
 }

@@ -208,6 +208,12 @@ impl Groups {
         self.row([group, node.get(), 1])
     }
 
+    /// Whether somebody's death is not recovered from yet.
+    #[must_use]
+    pub fn has_dead(&self, group: GroupNumber) -> bool {
+        self.members(group).iter().any(|row| row.standing == Standing::Dead)
+    }
+
     /// Whether a node stands in any group under this incarnation.
     #[must_use]
     pub fn stands(&self, node: NodeId, incarnation: Incarnation) -> bool {
