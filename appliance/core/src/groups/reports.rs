@@ -35,6 +35,8 @@ impl Step {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     report: GroupReport,
+    /// Whose count its number is of.
+    appliance: Incarnation,
     /// When its wish to join was granted, if this leader saw that.
     granted: Instant,
 }
@@ -71,24 +73,34 @@ impl Reports {
         }
     }
 
-    /// Takes a report. Whether it says anything new. One that was overtaken says nothing.
+    /// Takes a report. Whether it says anything new. One that was overtaken by a newer one of the same node and volume says
+    /// nothing; one that others overtook may be all that is ever heard of its node, where many are sent at once. If nothing is
+    /// known of that node, it may be forgotten because its wish was granted: then only its answers count, which name a
+    /// generation.
     pub fn take(&mut self, from: HostId, appliance: Incarnation, report: &GroupReport) -> bool {
         let last = &mut self.numbers[from.index()];
-        if last.0 == appliance && last.1 >= report.number {
-            return false;
+        let overtaken = last.0 == appliance && last.1 >= report.number;
+        if !overtaken {
+            *last = (appliance, report.number);
         }
-        *last = (appliance, report.number);
+        let answers = GroupReport { wish: Wish::None, ..*report };
         match self.find(report.node, report.volume) {
             Ok(at) => {
-                let known = &mut self.table[at].report;
-                let same = GroupReport { number: known.number, ..*report } == *known;
-                *known = *report;
+                let Known { report: known, appliance: teller, .. } = &mut self.table[at];
+                let comparable = *teller == appliance && known.incarnation == report.incarnation;
+                if comparable && known.number >= report.number {
+                    return false;
+                }
+                let report = if overtaken && !comparable { answers } else { *report };
+                let same = GroupReport { number: known.number, ..report } == *known;
+                (*known, *teller) = (report, appliance);
                 if same {
                     return false;
                 }
             }
             Err(at) => {
-                let _fits = self.table.insert(at, Known { report: *report, granted: Instant::ZERO });
+                let report = if overtaken { answers } else { *report };
+                let _fits = self.table.insert(at, Known { report, appliance, granted: Instant::ZERO });
             }
         }
         self.settled = 0;
@@ -152,7 +164,7 @@ impl Reports {
             step.recovers = recovers;
         }
         self.settled = 0;
-        self.table.retain_mut(|Known { report, granted }| {
+        self.table.retain_mut(|Known { report, granted, .. }| {
             let row = view.node(report.node);
             let group = view.groups.of(report.volume);
             let standing = group.and_then(|group| view.groups.standing(group, report.node));

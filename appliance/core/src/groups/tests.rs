@@ -420,3 +420,19 @@ fn a_report_that_was_overtaken_says_nothing() {
     assert!(!world.reports.take(HostId::new(1), 1, &late));
     assert!(!world.look());
 }
+
+/// A host of eight sends as many reports at once, and they arrive in any order: none of them makes another one void.
+#[test]
+fn a_report_that_another_nodes_overtook_counts_and_only_a_wish_that_may_be_granted_already_does_not() {
+    let mut world = World::of(&[1, 2]);
+    let of =
+        |node: u8, number| GroupReport { number, ..GroupReport::new(NodeId::new(node), 10 + u64::from(node), VOLUME) };
+    let host = HostId::new(1);
+    assert!(world.reports.take(host, 1, &GroupReport { stopped: 1, ..of(2, 900) }));
+    assert!(world.reports.take(host, 1, &GroupReport { stopped: 1, ..of(1, 899) }), "of another node");
+    assert!(!world.reports.take(host, 1, &GroupReport { wish: Wish::Leave, ..of(1, 898) }), "of the same");
+    assert!(world.reports.take(host, 1, &GroupReport { wish: Wish::Join, stopped: 1, ..of(3, 897) }));
+    assert!(world.reports.wishes().next().is_none(), "who is not known may have joined and left already");
+    assert!(world.reports.take(host, 1, &GroupReport { wish: Wish::Join, stopped: 1, ..of(3, 898) }));
+    assert_eq!(world.reports.wishes().count(), 1, "it says so again");
+}
