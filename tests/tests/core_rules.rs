@@ -35,6 +35,8 @@ fn e8_a_guest_that_resets_within_its_run_is_down_before_it_is_up_again() {
     let (old, since) = (world.guests[&2].incarnation, world.now);
     world.reset_guest(2);
     back(&mut world);
+    // The leader knows that all are up; the word is still on its way to the other hosts' nodes.
+    world.run_ms(1);
     let told = world.truth.downs.iter().filter(|(_, _, node, incarnation)| (*node, *incarnation) == (2, old)).count();
     assert_eq!(told, 2, "both others are told of the old incarnation\n{}", world.story());
     assert!(world.now - since < 2_500_000, "the reset is the proof; nobody waits for more\n{}", world.story());
