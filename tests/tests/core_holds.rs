@@ -105,6 +105,36 @@ fn h1_when_no_proof_comes_the_brake_lets_all_go_after_brake_ms() {
     assert_eq!(accused_hosts(&world), 4, "{}", world.story());
 }
 
+/// Two operators, each on one of the two hosts that vote, have the other one fenced at the same moment, and one has both: never
+/// both are accused, or nobody would be left to turn one on again.
+#[test]
+fn h1_of_two_votes_never_both_are_condemned() {
+    for seed in 0..6 {
+        let mut world = up_with(config::cluster_with_votes(3, 2), seed);
+        let leader = world.leader().unwrap();
+        let other = 3 - leader;
+        let (first, second) = if seed % 2 == 0 { (other, leader) } else { (leader, other) };
+        world.operate(leader, of_host(Wish::Fence, first, 0));
+        world.operate(if seed < 3 { leader } else { other }, of_host(Wish::Fence, second, 0));
+        let open = |view: &State, host: u8| {
+            matches!(view.host(HostId::new(host)).state, HostState::Condemned | HostState::Down)
+        };
+        let mut accused = false;
+        let end = world.now + 20_000_000;
+        while world.now < end {
+            world.run_until(world.now + 500);
+            let view = world.truth.newest().unwrap();
+            accused |= open(view, 1) || open(view, 2);
+            assert!(!(open(view, 1) && open(view, 2)), "seed {seed}: both\n{}", world.story());
+        }
+        assert!(accused, "seed {seed}: one of them is fenced\n{}", world.story());
+        // With one of two votes nothing is decided: a person turns the fenced one on.
+        world.power_on(first);
+        world.power_on(second);
+        back(&mut world);
+    }
+}
+
 #[test]
 fn h1_what_is_known_and_not_guessed_waits_for_no_brake() {
     let mut world = up(9, 3);
