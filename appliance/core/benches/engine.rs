@@ -125,6 +125,9 @@ fn print_memory() {
     );
 }
 
+/// Answers to drills that may come to a leader in one interval beside the heartbeats: drills are spread evenly.
+const DRILLS_MAX: u32 = 2;
+
 fn measure(hosts: u8) -> Column {
     let mut cluster = Cluster::boot(hosts);
     let leader = cluster.leader();
@@ -135,7 +138,12 @@ fn measure(hosts: u8) -> Column {
     for _ in 0..INTERVALS {
         cluster.interval();
         let (lead, follow) = (cluster.meter(leader), cluster.meter(member));
-        assert!(lead.calls(Call::Datagram) == u32::from(hosts) - 1, "one heartbeat from each host in an interval");
+        let (calls, heartbeats) = (lead.calls(Call::Datagram), u32::from(hosts) - 1);
+        let expected = heartbeats..=heartbeats + DRILLS_MAX;
+        assert!(
+            expected.contains(&calls),
+            "one heartbeat from each of {hosts} hosts in an interval, and {calls} datagrams came"
+        );
         rounds[MEMBER].push(follow.network_nanos());
         rounds[1].push(lead.nanos(Call::Datagram) / others);
         rounds[2].push(lead.network_nanos());
