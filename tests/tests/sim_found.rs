@@ -1,6 +1,8 @@
 //! What the simulator found in the core, each as the shortest story that shows it.
 #![allow(clippy::unwrap_used)]
 
+use palisade_core::id::HostId;
+use palisade_core::status::HostState;
 use palisade_tests::sim::{Bmc, Mood, Stop, Wish, World, config};
 
 fn up(hosts: u8, seed: u64) -> World {
@@ -78,12 +80,23 @@ fn hosts_that_cannot_fence_their_nodes_alone_are_not_fenced_all_at_once() {
     world.power_all();
     assert!(world.run_until_true(15_000, World::all_up), "{}", world.story());
     let leader = world.leader().unwrap();
-    for node in (1..=3).filter(|&node| node != leader) {
+    let sick: Vec<u8> = (1..=3).filter(|&node| node != leader).collect();
+    let old: Vec<u64> = sick.iter().map(|node| world.guests[node].incarnation).collect();
+    for &node in &sick {
         world.bmcs.insert(node, Bmc::Works(1_500_000));
         world.hit(node, Mood::Panicked);
     }
-    back(&mut world);
-    assert!(world.leader().is_some(), "{}", world.story());
+    let anew = |w: &World| sick.iter().zip(&old).all(|(node, &old)| ![0, old].contains(&w.guests[node].incarnation));
+    let end = world.now + 60_000_000;
+    while !(anew(&world) && world.all_up()) {
+        assert!(world.now < end, "not up again\n{}", world.story());
+        world.run_until(world.now + 500);
+        let view = world.truth.newest().unwrap();
+        let open = |&host: &u8| !matches!(view.host(HostId::new(host)).state, HostState::Member);
+        assert!(!sick.iter().all(open), "both at once\n{}", world.story());
+    }
+    let hit = |&host: &u8| world.truth.orders.iter().any(|&(_, _, target, _)| target == host);
+    assert!(sick.iter().all(hit), "both hosts were fenced\n{}", world.story());
 }
 
 /// Somebody continues a VM that was fenced by `vm-stopped` before its appliance had it started anew, and that appliance dies
