@@ -1,14 +1,16 @@
 //! The traces of SAFETY A2 and F1: what may be ordered, and until when an order is good.
 
-use super::stage::{back, leader, led_by, members, up};
+use super::stage::{back, leader, led_by};
 use crate::sim::{Bmc, Micros, Wish, config};
 use palisade_core::fencing::Action;
 use palisade_core::rule::Rules;
 
-/// A leader that hears nobody is told by an operator to fence a host. It may propose that; it may order nothing.
+/// A leader that hears nobody is told by an operator to fence a host whose device only it can drive. It may propose that; it
+/// may order nothing.
 pub(super) fn a2_a_leader_alone_wants_to_fence(rules: Rules) {
-    let mut world = up(rules, 3, 4);
-    let (leads, target) = (leader(&world), members(&world)[0]);
+    let text = config::json(3, 3).replace(r#""covers":[1],"#, r#""covers":[1],"executors":[3],"#);
+    let mut world = led_by(rules, config::read(&text), &[3]);
+    let (leads, target) = (leader(&world), 1);
     world.cut(leads, true, true, true);
     world.operator(leads, Wish::FenceHost(target));
     world.run_ms(800);

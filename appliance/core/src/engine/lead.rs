@@ -305,7 +305,7 @@ impl Engine {
             config: self.config(),
             view: if early { &self.acceptor.accepted } else { &self.acceptor.committed },
             watch: &self.watch,
-            echo: self.quorum_echo,
+            echo: if early { now } else { self.quorum_echo },
         };
         self.harness_timer = self.harness.poll(&scene, &mut self.outbox);
         self.harness_timer = self.harness_timer.min(self.drills.poll(&scene, &mut self.outbox));
