@@ -217,6 +217,27 @@ fn b6_hosts_that_never_come_are_read_as_off_and_turned_on() {
     }
 }
 
+/// While whoever was not heard is fenced, nodes come up and live; only what would let them touch a dead one's locks waits.
+#[test]
+fn b6_nodes_come_up_while_start_up_fencing_finds_no_end() {
+    let mut world = World::new(config::cluster(3), 9);
+    world.bmcs.insert(3, Bmc::Dead);
+    world.wants(1, 1, true);
+    world.power_on(1);
+    world.power_on(2);
+    let up = |w: &World, node: u8| {
+        let row = w.truth.newest().map(|view| *view.node(palisade_core::id::NodeId::new(node)));
+        row.is_some_and(|row| row.incarnation != 0 && row.incarnation == w.guests[&node].incarnation)
+    };
+    assert!(world.run_until_true(60_000, |w| up(w, 1) && up(w, 2)), "{}", world.story());
+    world.run_ms(20_000);
+    assert!(up(&world, 1) && up(&world, 2), "they live\n{}", world.story());
+    assert!(world.guests[&1].dlm.running(1).is_none(), "host 3 may still write\n{}", world.story());
+    world.bmcs.insert(3, Bmc::Works(5_000));
+    let starts = |w: &World| w.guests[&1].dlm.running(1).is_some();
+    assert!(world.run_until_true(30_000, starts), "{}", world.story());
+}
+
 #[test]
 fn b7_a_dead_host_with_a_dead_bmc_holds_up_no_leases_and_is_settled_when_it_returns() {
     let mut world = up(3, 3);
