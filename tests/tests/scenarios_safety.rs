@@ -26,6 +26,8 @@ ends_well! {
     b2_a_cold_start_does_not_overtake_an_election: B2,
     c2_an_empty_appliance_of_a_cut_off_host_renews_nothing: C2,
     c3_an_old_answer_renews_only_what_was_held_when_it_was_asked_for: C3,
+    d1_of_two_that_cut_each_others_storage_neither_goes_on: D1,
+    d2_the_one_that_was_fenced_boots_alone_and_fences_nobody: D2,
     e1_a_stopped_vm_is_down_only_after_its_reset: E1,
     e2_the_end_of_an_earlier_run_is_nothing_about_this_one: E2,
     e6_an_outlet_that_is_on_again_is_no_proof: E6,

@@ -148,9 +148,15 @@ fn decide_host(facts: &Facts<'_>, next: &mut State, host: HostId, ration: &mut R
     let heard_since = seen.silent_since() >= facts.harness.quiet_at(Target::Host(host));
     let late = facts.harness.proof(facts.now, Target::Host(host), row.incarnation);
     match row.state {
+        // It was switched off before anything was committed, and that is why this was (SAFETY D1).
+        HostState::Out | HostState::Member if late.is_some() => {
+            condemn_all(facts.config, next, host, Reason::Silent);
+        }
         HostState::Out if present => next.admit(host, seen.incarnation, seen.beat.boot),
         // It had booted anew before the order was answered: off is off, and it is turned on again like any other.
-        HostState::Down if row.class != Class::PowerOff as u8 && late.is_some() => {
+        HostState::Down
+            if row.class != Class::PowerOff as u8 && late.is_some_and(|late| late.class as u8 != row.class) =>
+        {
             let version = next.version;
             if let Some(evidence) = late {
                 next.confirm(Target::Host(host), Reason::Silent, &evidence, version);
@@ -224,7 +230,9 @@ fn keeps_quorum(facts: &Facts<'_>, next: &State, host: HostId) -> bool {
         let accused = matches!(next.host(*other).state, HostState::Condemned | HostState::Down);
         *other != host && !accused && (*other == facts.me || !silent)
     };
-    voters().filter(heard).count() > voters().count() / 2
+    let alone = voters().count() == 2 && voters().any(|other| next.host(other).is_off());
+    let needed = if alone { 1 } else { voters().count() / 2 + 1 };
+    voters().filter(heard).count() >= needed
 }
 
 /// Closes a condemned host's record, and those of its nodes, once there is proof.

@@ -11,6 +11,7 @@ mod groups;
 mod leases;
 mod orders;
 pub mod stage;
+mod two_hosts;
 
 use palisade_core::rule::{Rule, Rules};
 
@@ -48,6 +49,8 @@ pub const STORIES: &[Story] = &[
         invariant: "S2: ",
         tell: leases::c3_old_answers_and_an_appliance_that_is_stopped,
     },
+    Story { rule: Rule::D1, id: "D1", invariant: "S4: ", tell: two_hosts::d1_each_cuts_the_others_storage },
+    Story { rule: Rule::D2, id: "D2", invariant: "S4: ", tell: two_hosts::d2_the_one_that_was_fenced_boots_alone },
     Story { rule: Rule::E1, id: "E1", invariant: "S2: ", tell: evidence::e1_a_stopped_vm_that_somebody_continues },
     Story { rule: Rule::E2, id: "E2", invariant: "S2: ", tell: evidence::e2_the_end_of_an_earlier_run },
     Story { rule: Rule::E6, id: "E6", invariant: "S2: ", tell: evidence::e6_an_outlet_that_is_on_again },

@@ -19,6 +19,8 @@ pub enum Bmc {
     Dead,
     /// Refuses everything.
     Refuses,
+    /// Cuts its host's storage, and says so; the host runs on.
+    Cuts,
     /// Does it at once, and never says so in time.
     Mute,
     /// Does it, but so late that the attempt was given up before.
@@ -54,7 +56,8 @@ impl World {
                 let covers = &self.config.devices[usize::from(index)].covers;
                 if request.action != Action::Status {
                     for &target in covers {
-                        self.truth.ordered(self.now, host, target, request.action);
+                        let executor = (host, self.incarnation(host).unwrap_or(0));
+                        self.truth.ordered(self.now, executor, target, request.action);
                     }
                 }
                 if self.outlets.contains_key(&index) {
@@ -144,6 +147,7 @@ impl World {
         let (acts_at, answer) = match self.bmcs[&own] {
             Bmc::Works(span) => (now + span / 2, Some((now + span, confirmed))),
             Bmc::Dead => return None,
+            Bmc::Cuts => return Some((now + 5_000, confirmed)),
             Bmc::Refuses => return Some((now + 2_000, Verdict::Failed)),
             Bmc::Mute => (now + 5_000, None),
             Bmc::ActsLate(by) => (timeout + by, None),

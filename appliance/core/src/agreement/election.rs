@@ -159,9 +159,17 @@ impl Election {
     }
 
     /// Whether to stand, given what was answered so far. `own`: what we would answer ourselves; `cold`: how long all must
-    /// have been without a leader for a cold start.
+    /// have been without a leader for a cold start; `needed`: how many votes carry our own state on.
     #[must_use]
-    pub fn stands(&self, now: Instant, me: HostId, voters: &Voters, own: Answer, cold: Duration) -> Step {
+    pub fn stands(
+        &self,
+        now: Instant,
+        me: HostId,
+        voters: &Voters,
+        own: Answer,
+        cold: Duration,
+        needed: usize,
+    ) -> Step {
         if self.phase != Phase::Asking || now < self.not_before || !voters.votes(me) {
             return Step::Wait;
         }
@@ -173,7 +181,7 @@ impl Election {
         let has_memory = own.cluster.is_some();
         // Memory of another cluster incarnation is none that one election could carry on with ours.
         let able = answers().filter(|it| has_memory && it.may_vote && !it.cluster.differs(own.cluster)).count();
-        if has_memory && own.may_vote && able >= voters.quorum() {
+        if has_memory && own.may_vote && able >= needed {
             return Step::Stand(Standing::Ordinary);
         }
         if answers().filter(|answer| !answer.cluster.is_some()).count() == voters.count() {
@@ -269,7 +277,7 @@ impl Election {
         let votes = || voters.all().filter_map(|host| self.vote(host).map(|vote| (host, vote)));
         let electors = || votes().filter(|(_, vote)| vote.elector);
         let enough = match self.standing {
-            Standing::Ordinary => electors().count() >= voters.quorum(),
+            Standing::Ordinary => electors().count() >= voters.needed(held.2),
             Standing::FirstBoot => votes().filter(|(_, vote)| vote.slot == Slot::NONE).count() == voters.count(),
             Standing::Cold => votes().count() >= voters.quorum(),
         };
@@ -295,7 +303,7 @@ impl Election {
             let named = row.counts() && row.incarnation == vote.incarnation || !self.rules.holds(Rule::A4);
             named && (!vote.cluster.differs(line) || vote.cluster.number < line.number)
         };
-        if newest.is_some() && electors().filter(named).count() >= voters.quorum() {
+        if newest.is_some() && electors().filter(named).count() >= voters.needed(state) {
             // Those whom it names can do it without us, if it does not name us.
             let me = self.ballot.host;
             let names_us = self.vote(me).is_some_and(|vote| named(&(me, vote)));
@@ -424,7 +432,7 @@ mod tests {
         let mut election = Box::new(Election::EMPTY);
         let number = election.ask(at(9));
         election.heard_none(at(9), host(2), number, empty(5));
-        let step = |e: &Election| e.stands(at(9), host(1), &voters, empty(5), COLD);
+        let step = |e: &Election| e.stands(at(9), host(1), &voters, empty(5), COLD, voters.quorum());
         assert_eq!(step(&election), Step::Wait, "two of three empty");
         election.heard_none(at(9), host(3), number, full(5));
         assert_eq!(step(&election), Step::Wait, "one has memory");
@@ -439,7 +447,7 @@ mod tests {
         let voters = voters();
         let mut election = Box::new(Election::EMPTY);
         let number = election.ask(at(5000));
-        let step = |e: &Election, own| e.stands(at(5000), host(1), &voters, own, COLD);
+        let step = |e: &Election, own| e.stands(at(5000), host(1), &voters, own, COLD, voters.quorum());
         election.heard_none(at(5000), host(2), number, empty(2499));
         assert_eq!(step(&election, full(2500)), Step::Wait, "it heard a leader within cold_ms");
         election.heard_none(at(5000), host(2), number, empty(2500));

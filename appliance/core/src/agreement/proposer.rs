@@ -98,9 +98,9 @@ impl Proposer {
         row.incarnation != 0 && (ack == row.incarnation || ack != 0 && !self.rules.holds(Rule::A4))
     }
 
-    /// Whether a quorum accepted.
+    /// Whether a quorum accepted: `needed` voters.
     #[must_use]
-    pub fn is_committed(&self, voters: &Voters, proposal: &State, committed: &State) -> bool {
+    pub fn is_committed(&self, voters: &Voters, proposal: &State, committed: &State, needed: usize) -> bool {
         let first = proposal.is_founding();
         let counted = voters.all().filter(|&host| {
             let incarnation = proposal.host(host).incarnation;
@@ -109,7 +109,7 @@ impl Proposer {
             let counts = first || !admitted_here || !self.rules.holds(Rule::B1);
             self.has(host, proposal) && proposal.host(host).counts() && counts
         });
-        self.in_flight && counted.count() >= voters.quorum()
+        self.in_flight && counted.count() >= needed
     }
 }
 
@@ -144,11 +144,11 @@ mod tests {
         proposer.begin(Ballot { round: 1, host: HostId::new(1) }, Instant::ZERO);
         proposer.propose(HostId::new(1), 11, Instant::ZERO);
         proposer.ack(HostId::new(3), 99);
-        assert!(!proposer.is_committed(&voters, &proposal, &committed), "it must not count itself in (B1)");
+        assert!(!proposer.is_committed(&voters, &proposal, &committed, 2), "it must not count itself in (B1)");
         proposer.ack(HostId::new(2), 5);
-        assert!(!proposer.is_committed(&voters, &proposal, &committed), "an acceptance from before an amnesia (A4)");
+        assert!(!proposer.is_committed(&voters, &proposal, &committed, 2), "an acceptance from before an amnesia (A4)");
         proposer.ack(HostId::new(2), 12);
-        assert!(proposer.is_committed(&voters, &proposal, &committed));
+        assert!(proposer.is_committed(&voters, &proposal, &committed, 2));
     }
 
     #[test]
@@ -160,6 +160,6 @@ mod tests {
         proposer.elected_by(HostId::new(3), 99);
         proposer.propose(HostId::new(1), 11, Instant::ZERO);
         proposer.ack(HostId::new(3), 99);
-        assert!(proposer.is_committed(&voters, &proposal, &committed), "its vote says that it was admitted");
+        assert!(proposer.is_committed(&voters, &proposal, &committed, 2), "its vote says that it was admitted");
     }
 }

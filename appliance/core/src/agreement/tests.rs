@@ -241,7 +241,7 @@ impl World {
 
     fn consider(&mut self, me: HostId) {
         let (voters, host) = (&self.voters, &mut self.hosts[me.index() - 1]);
-        if !host.proposer.is_committed(voters, &host.acceptor.accepted, &host.acceptor.committed) {
+        if !host.proposer.is_committed(voters, &host.acceptor.accepted, &host.acceptor.committed, voters.quorum()) {
             return;
         }
         host.proposer.in_flight = false;

@@ -71,8 +71,8 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TwoVotes => f.write_str(
-                "there are exactly two votes: when one host is lost, nothing is decided until it is back; add a witness, \
-                 an appliance with a vote and no nodes on any third machine",
+                "there are exactly two votes: when one host is lost, nothing is decided until its devices say that it is \
+                 off; add a witness, an appliance with a vote and no nodes on any third machine",
             ),
             Self::OneLink => f.write_str(
                 "there is one cluster link only: when it fails, hosts are fenced; give each host a second one on another switch",

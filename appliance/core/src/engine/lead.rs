@@ -1,6 +1,7 @@
 //! The leader's part: proposals and their commit, the lease of its lead, answering heartbeats, deciding, fencing.
 
 use super::Engine;
+use super::alone::Alone;
 use crate::decide::{self, Facts};
 use crate::fencing::Verdict;
 use crate::fencing::harness::Scene;
@@ -30,6 +31,7 @@ impl Engine {
         self.acceptor.adopt(Slot { ballot, version });
         self.election.rest(now);
         self.proposer.begin(ballot, won_at);
+        self.alone = Alone::NOT;
         for voter in self.voters.all() {
             if let Some(incarnation) = self.election.voted(voter) {
                 self.proposer.elected_by(voter, incarnation);
@@ -65,6 +67,7 @@ impl Engine {
         }
         log::warn!("leads no more: {why}");
         self.proposer.end();
+        self.alone = Alone::NOT;
         self.follower.was_led(now);
         self.courier.clear();
         self.follower.forsake();
@@ -109,13 +112,15 @@ impl Engine {
         }
     }
 
-    fn consider_commit(&mut self, now: Instant) {
+    pub(super) fn consider_commit(&mut self, now: Instant) {
         let early = !self.proposer.established && !self.rules.holds(Rule::A3Commit);
-        if !early && !self.proposer.is_committed(&self.voters, &self.acceptor.accepted, &self.acceptor.committed) {
+        let (proposal, committed) = (&self.acceptor.accepted, &self.acceptor.committed);
+        if !early && !self.proposer.is_committed(&self.voters, proposal, committed, self.needed()) {
             return;
         }
         self.proposer.in_flight = false;
         self.proposer.established = true;
+        self.committed_at = now;
         self.commit(now);
         for host in &self.config().hosts {
             if host.id != self.me.get() {
@@ -188,6 +193,10 @@ impl Engine {
             return;
         }
         self.look_at_own(now);
+        self.go_on_alone(now);
+        if !self.proposer.leads() {
+            return;
+        }
         if !self.holds_lead(now) {
             return self.step_down(now, "no quorum answers");
         }
@@ -197,6 +206,8 @@ impl Engine {
                 self.mark_laggards();
             }
             self.due(self.proposer.resend_at);
+        } else if self.dirty && self.committed_just_now(now) {
+            self.due(now + Self::span(1));
         } else if self.dirty {
             self.dirty = false;
             if self.proposer.established {
@@ -215,7 +226,8 @@ impl Engine {
         let ends = |echo: Instant| echo.max(self.proposer.since) + lease;
         if now >= ends(self.quorum_echo) || self.lease_timer != self.watch.next_at {
             self.lease_timer = self.watch.next_at;
-            self.quorum_echo = self.watch.quorum_echo(now, self.voters.quorum(), self.echoing());
+            let needed = if self.is_alone() && !self.proposer.established { 1 } else { self.needed() };
+            self.quorum_echo = self.watch.quorum_echo(now, needed, self.echoing());
             if self.proposer.established
                 && let Some(snapshot) = self.watch.renew(self.quorum_echo)
             {

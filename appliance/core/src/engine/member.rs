@@ -102,6 +102,9 @@ impl Engine {
         }
         self.consider_standing(now);
         self.due(self.election.next_at);
+        if self.election.phase == Phase::Asking {
+            self.consider_alone(now);
+        }
     }
 
     fn consider_standing(&mut self, now: Instant) {
@@ -109,7 +112,7 @@ impl Engine {
             return;
         }
         let (own, cold) = (self.answer(now), Self::span(self.timing.cold_ms));
-        match self.election.stands(now, self.me, &self.voters, own, cold) {
+        match self.election.stands(now, self.me, &self.voters, own, cold, self.needed()) {
             Step::Stand(Standing::Cold) => {
                 let jitter = self.jitter();
                 if self.election.may_begin_cold(now, jitter) {
@@ -130,7 +133,7 @@ impl Engine {
 
     /// Whether our vote counts now: not within P of our boot or admission (SAFETY B1), and not while a promise to another
     /// leader stands (A1).
-    fn may_vote(&self, now: Instant) -> bool {
+    pub(super) fn may_vote(&self, now: Instant) -> bool {
         self.is_elector(now) && now >= self.follower.promise_until()
     }
 
@@ -162,7 +165,7 @@ impl Engine {
     }
 
     /// What our vote says.
-    fn granted(&self, now: Instant) -> Granted {
+    pub(super) fn granted(&self, now: Instant) -> Granted {
         Granted {
             incarnation: self.incarnation,
             slot: self.acceptor.slot,

@@ -4,6 +4,7 @@
 //! out. The rooms: `member` (following, voting, accepting), `lead` (leading), `node` (sessions and the guard), `report`
 //! (STATUS). Must never read a clock, allocate, or do I/O.
 
+mod alone;
 mod care;
 mod changes;
 mod check;
@@ -79,6 +80,10 @@ pub struct Engine {
     entropy: Entropy,
     peers: Peers,
     acceptor: Acceptor,
+    /// The other one of two hosts, while it is proven off (SAFETY D).
+    alone: alone::Alone,
+    /// When it committed last as the leader.
+    committed_at: Instant,
     election: Election,
     proposer: Proposer,
     follower: Follower,
@@ -176,6 +181,8 @@ impl Engine {
             entropy: Entropy::UNKEYED,
             peers: Peers::EMPTY,
             acceptor: Acceptor::EMPTY,
+            alone: alone::Alone::NOT,
+            committed_at: Instant::ZERO,
             election: Election::EMPTY,
             proposer: Proposer::EMPTY,
             follower: Follower::EMPTY,

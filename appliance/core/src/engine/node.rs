@@ -71,7 +71,9 @@ impl Engine {
     fn holds_membership(&self, now: Instant) -> bool {
         let leads = self.proposer.leads() && self.proposer.established;
         let member = self.view().host(self.me).state == HostState::Member;
-        self.admitted_at.is_some() && member && (leads || self.follower.holds_lease(now, self.promise()))
+        // The one act without a commit (SAFETY D1).
+        let alone = self.is_alone() && self.proposer.leads();
+        alone || self.admitted_at.is_some() && member && (leads || self.follower.holds_lease(now, self.promise()))
     }
 
     pub(super) fn on_guard(&mut self, now: Instant, mut bytes: &[u8]) {

@@ -126,6 +126,9 @@ impl Engine {
 
     /// An operator's word, from whichever appliance he told it: judged by the committed view, and carried out by a commit.
     pub(super) fn on_request(&mut self, now: Instant, from: HostId, request: u64, operation: &Operation) {
+        if self.hear_operator(now, operation) {
+            return;
+        }
         // While a cold start collects reports nothing else is decided; it is sent again.
         let collects = self.view().stage == Stage::Collecting;
         if !self.proposer.leads() || !self.proposer.established || collects {
@@ -135,7 +138,7 @@ impl Engine {
             Judgement::Done => Operated::Done(self.view().version),
             Judgement::Refused(refusal) => Operated::Refused(refusal),
             // It is sent again.
-            Judgement::Due if self.proposer.in_flight => return,
+            Judgement::Due if self.proposer.in_flight || self.committed_just_now(now) => return,
             Judgement::Due => {
                 log::warn!("{} wants {:?} of {}", operation.who, operation.wish, operation.target);
                 let mut carried_out = false;

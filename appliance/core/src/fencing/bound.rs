@@ -4,6 +4,7 @@
 
 use super::choose::{longest_attempt, span};
 use crate::config::{Config, Level, Levels};
+use crate::id::HostId;
 use crate::limits::{DISTRUST_MS, LOCAL_ATTEMPT_MS, RESEND_MS, RETRY_MAX_MS, VIEW_AGAIN_MS};
 use crate::time::Duration;
 
@@ -34,6 +35,13 @@ pub fn node_down_bound(config: &Config, silent: u32, changes: u32) -> Duration {
     let released = ms(t.brake_ms) + ms(t.promise_ms) + ms(DISTRUST_MS);
     let braked = (proven + commits).times(u64::from(batches)).min(released.times(u64::from(batches.min(1))));
     found + braked + proven + commits + change.times(u64::from(changes))
+}
+
+/// How long the devices of a host may take to switch it off, or to fail to: once through all of its levels.
+#[must_use]
+pub fn worst_device_time(config: &Config, host: HostId) -> Duration {
+    let levels = config.host(host).map(|host| host.levels.iter()).into_iter().flatten();
+    levels.map(|level| level_span(config, level)).fold(Duration::ZERO, core::ops::Add::add)
 }
 
 /// One way through all levels, and the pause behind it.

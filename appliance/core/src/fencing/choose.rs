@@ -4,7 +4,7 @@
 //! when all that it covers is condemned by name (SAFETY F3).
 
 use super::harness::{Job, Scene};
-use crate::config::{Config, DEVICE_GUARD, DEVICE_QMP, Device, Host};
+use crate::config::{Config, DEVICE_GUARD, DEVICE_QMP, Device, Host, Levels, Name, Proof};
 use crate::id::HostId;
 use crate::limits::LOCAL_ATTEMPT_MS;
 use crate::status::HostState;
@@ -29,11 +29,12 @@ pub struct Choice {
     pub able: u8,
 }
 
-/// Whether a host can be given an order: a member that is heard.
+/// Whether a host can be given an order: we ourselves, or a member that is heard.
 pub fn hears(scene: &Scene<'_>, host: HostId) -> bool {
     let dead = Duration::from_millis(u64::from(scene.config.timing.host_dead_ms));
-    scene.view.host(host).state == HostState::Member
-        && (host == scene.me || scene.now.since(scene.watch.seen(host).silent_since()) < dead)
+    host == scene.me
+        || (scene.view.host(host).state == HostState::Member
+            && scene.now.since(scene.watch.seen(host).silent_since()) < dead)
 }
 
 /// Who drives the device with this name for the target; `turn` goes round among those who can.
@@ -71,6 +72,20 @@ pub fn is_wide(scene: &Scene<'_>, job: &Job<'_>, name: &str) -> bool {
     let Some((_, device)) = scene.config.device(name) else { return false };
     let mut others = device.covers.iter().map(|&host| HostId::new(host)).filter(|&host| host != job.host);
     others.any(|host| !matches!(scene.view.host(host).state, HostState::Condemned | HostState::Down))
+}
+
+/// Whether all devices of a level switch power.
+pub fn switches_power(config: &Config, levels: &Levels, level: u8) -> bool {
+    let cuts = |name: &Name| config.device(name).is_none_or(|(_, device)| device.class != Proof::PowerOff);
+    levels.get(usize::from(level)).is_some_and(|level| !level.iter().any(cuts))
+}
+
+/// The topology of a target.
+pub fn levels_of(config: &Config, target: Target) -> Option<&Levels> {
+    match target {
+        Target::Node(node) => config.node(node).map(|node| &node.levels),
+        Target::Host(host) => config.host(host).map(|host| &host.levels),
+    }
 }
 
 /// The number in orders of what a node's own host can do.

@@ -7,7 +7,7 @@
 //! all, or one for each level where they race, and then the first proof ends the others (F3).
 
 use super::attempt::{Answer, TAG_BITS, tag, whose};
-use super::choose::{Choice, Named, choose, is_wide, longest_attempt, shown};
+use super::choose::{Choice, Named, choose, is_wide, levels_of, longest_attempt, shown, switches_power};
 use super::hold::is_spared;
 use super::lane::{Lane, Out, class_of, end, level_is_done, may_go, repeat};
 use super::{Action, Class, Verdict};
@@ -56,6 +56,8 @@ struct Progress {
     quiet_at: Instant,
     /// The latest end of any `on`: no proof by several devices before (SAFETY E6).
     on_over: Instant,
+    /// Only what switches the power off may be used (SAFETY D1).
+    power_only: bool,
     /// Places of devices that were ordered off: those are turned on again.
     touched: u16,
     /// How often the fenced host was turned on, and where the present time stands.
@@ -77,6 +79,7 @@ impl Progress {
         wants_wide: false,
         quiet_at: Instant::ZERO,
         on_over: Instant::ZERO,
+        power_only: false,
         touched: 0,
         ons: 0,
         on_place: 0,
@@ -233,14 +236,34 @@ impl Harness {
         next
     }
 
-    fn drive(&mut self, scene: &Scene<'_>, job: &Job<'_>, outbox: &mut Outbox) -> Instant {
-        let on_over = self.on_may_be_out(scene, job.host);
-        let progress = self.slot(job.target);
-        if progress.incarnation != job.incarnation {
-            let width = if job.race { job.levels.len().min(LEVELS_MAX) } else { job.levels.len().min(1) };
-            progress.begin(scene.now, job.incarnation, u8::try_from(width).unwrap_or(1));
-            progress.on_over = progress.on_over.max(on_over);
+    /// Proves that a host is off whom no view condemns, for the side that goes on alone (SAFETY D1). When to look again.
+    pub fn prove_off(
+        &mut self,
+        scene: &Scene<'_>,
+        host: HostId,
+        incarnation: Incarnation,
+        power_only: bool,
+        outbox: &mut Outbox,
+    ) -> Instant {
+        let Some(entry) = scene.config.host(host) else { return Instant::FAR };
+        let job =
+            Job { target: Target::Host(host), incarnation, run: Run::NONE, host, levels: &entry.levels, race: false };
+        self.begin_record(scene, &job);
+        self.slot(job.target).power_only = power_only;
+        self.drive(scene, &job, outbox)
+    }
+
+    /// A person's word is the proof.
+    pub fn take_word(&mut self, now: Instant, host: HostId, incarnation: Incarnation, class: Class) {
+        let progress = self.slot(Target::Host(host));
+        if progress.incarnation != incarnation {
+            progress.begin(now, incarnation, 1);
         }
+        progress.proof = class as u8;
+    }
+
+    fn drive(&mut self, scene: &Scene<'_>, job: &Job<'_>, outbox: &mut Outbox) -> Instant {
+        self.begin_record(scene, job);
         let mut next = Instant::FAR;
         for lane in 0..usize::from(self.slot(job.target).width) {
             if self.slot(job.target).proof != 0 {
@@ -249,6 +272,16 @@ impl Harness {
             next = next.min(self.drive_lane(scene, job, lane, outbox));
         }
         next
+    }
+
+    fn begin_record(&mut self, scene: &Scene<'_>, job: &Job<'_>) {
+        let on_over = self.on_may_be_out(scene, job.host);
+        let progress = self.slot(job.target);
+        if progress.incarnation != job.incarnation {
+            let width = if job.race { job.levels.len().min(LEVELS_MAX) } else { job.levels.len().min(1) };
+            progress.begin(scene.now, job.incarnation, u8::try_from(width).unwrap_or(1));
+            progress.on_over = progress.on_over.max(on_over);
+        }
     }
 
     /// Until when an `on` of an earlier leader may act: it ordered one only if it had fenced this host by its power.
@@ -281,6 +314,7 @@ impl Harness {
         let progress = self.slot(job.target);
         let Lane { level, device, reads, .. } = progress.lanes[at];
         let name = job.levels.get(usize::from(level)).and_then(|level| level.get(usize::from(device)));
+        let name = name.filter(|_| !progress.power_only || switches_power(scene.config, job.levels, level));
         let wide = name.is_some_and(|name| is_wide(scene, job, name));
         progress.wants_wide |= wide;
         let chosen = name.filter(|_| !wide).and_then(|name| choose(scene, job, name, progress.turn));
@@ -456,13 +490,6 @@ fn may_turn_on(scene: &Scene<'_>, job: &Job<'_>, place: usize, turn: u8) -> Opti
     let is_open = |&host: &u8| scene.view.host(HostId::new(host)).state == HostState::Condemned;
     let allowed = device.class == Proof::PowerOff && !device.covers.iter().any(is_open);
     if allowed { choose(scene, job, name, turn) } else { None }
-}
-
-fn levels_of(config: &Config, target: Target) -> Option<&Levels> {
-    match target {
-        Target::Node(node) => config.node(node).map(|node| &node.levels),
-        Target::Host(host) => config.host(host).map(|host| &host.levels),
-    }
 }
 
 const fn ms(millis: u32) -> Duration {

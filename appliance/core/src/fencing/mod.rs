@@ -64,6 +64,12 @@ impl Class {
     }
 }
 
+/// Whether this evidence about a host is about its appliance too: what that remembered is lost (SAFETY D1).
+#[must_use]
+pub const fn suffices_alone(class: Class) -> bool {
+    matches!(class, Class::PowerOff | Class::Operator)
+}
+
 impl core::fmt::Display for Class {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.write_str(self.word())

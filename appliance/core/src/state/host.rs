@@ -4,6 +4,7 @@
 
 use super::record::Record;
 use super::row::{Kind, Row, Sink};
+use crate::fencing::Class;
 use crate::id::{BootId, HostId, Incarnation};
 use crate::status::{HostState, Reason};
 use crate::wire::{Error, Result, put};
@@ -38,6 +39,14 @@ impl HostRow {
     #[must_use]
     pub const fn counts(&self) -> bool {
         self.incarnation != 0 && !matches!(self.state, HostState::Down)
+    }
+
+    /// Whether it was switched off, or a person said so: what its appliance promised and accepted went with that. Other
+    /// evidence is about its nodes only (SAFETY D1).
+    #[must_use]
+    pub const fn is_off(&self) -> bool {
+        matches!(self.state, HostState::Down)
+            && (self.class == Class::PowerOff as u8 || self.class == Class::Operator as u8)
     }
 
     pub(super) fn encode(&self, host: HostId, sink: &mut Sink<'_>) {

@@ -17,7 +17,7 @@ use super::coverage::Coverage;
 use super::{Guest, Host, Micros, Table, Writer};
 use palisade_core::config::Config;
 use palisade_core::fencing::Action;
-use palisade_core::id::{Ballot, HostId};
+use palisade_core::id::{Ballot, HostId, Incarnation};
 use palisade_core::state::State;
 use palisade_core::status::{HostState, Role};
 use palisade_core::wire::node::{Message, NodeState, Target};
@@ -78,6 +78,8 @@ pub struct Truth {
     /// What was reached.
     pub coverage: Coverage,
     leading: BTreeSet<(u8, u32)>,
+    /// Every appliance that a committed view ever named as a member.
+    admitted: BTreeSet<(u8, Incarnation)>,
 }
 
 impl Truth {
@@ -100,6 +102,7 @@ impl Truth {
             promises: Vec::new(),
             coverage: Coverage::default(),
             leading: BTreeSet::new(),
+            admitted: BTreeSet::new(),
         }
     }
 
@@ -128,8 +131,10 @@ impl Truth {
         if view.version == 0 || !self.line.declared(facts.now, host, view) {
             return;
         }
-        self.quorum.committed(facts.now, host, view);
         let before = self.line.newest();
+        self.quorum.committed(facts, host, before, view);
+        let members = view.hosts().filter(|(_, row)| row.state == HostState::Member);
+        self.admitted.extend(members.map(|(host, row)| (host.get(), row.incarnation)));
         if let Some(before) = before.filter(|before| before.cluster == view.cluster) {
             rows::check(facts, &self.born, before, view);
         }
@@ -189,14 +194,19 @@ impl Truth {
         speech::check(now, before, view, guest, bytes);
     }
 
-    /// A device of a host gets an order.
-    pub fn ordered(&mut self, now: Micros, executor: u8, target: u8, action: Action) {
+    /// A device of a host gets an order, by this appliance.
+    pub fn ordered(&mut self, now: Micros, (executor, life): (u8, Incarnation), target: u8, action: Action) {
         if let Some(side) = &self.quorum_side {
             assert!(side.contains(&executor), "S4: host {executor} ordered {action:?} of {target} at {now} us");
         }
         if action == Action::Off {
-            let known = self.condemned_at.contains_key(&target);
-            assert!(known, "S4: host {executor} ordered {target} off at {now} us, and no view ever condemned it");
+            // With two votes one side may do so without a view, but only with the memory of what was committed (SAFETY D2).
+            let admitted = self.quorum.is_one_of_two(target) && self.admitted.contains(&(executor, life));
+            let known = self.condemned_at.contains_key(&target) && !self.quorum.is_one_of_two(target);
+            assert!(
+                known || admitted,
+                "S4: host {executor} ordered {target} off at {now} us, and no view ever condemned it, or admitted {life:x}"
+            );
         }
         self.orders.push((now, executor, target, action));
     }
@@ -204,7 +214,8 @@ impl Truth {
     /// A device switches a host off.
     pub fn hit(&mut self, now: Micros, host: &Host) {
         let id = HostId::new(host.id);
-        if kills::is_false(self.line.newest(), host, id) {
+        // Of two votes one is switched off without a view; who may do that is looked at when it orders it.
+        if kills::is_false(self.line.newest(), host, id) && !self.quorum.is_one_of_two(host.id) {
             self.false_kills.push((now, host.id));
         }
     }

@@ -3,10 +3,12 @@
 //! Owns who accepted which (ballot, version). An acceptance of another incarnation than the view names is one from before an
 //! amnesia (SAFETY A4), one of a host that is Confirmed off counts for nothing (S5).
 
-use crate::sim::{Host, Micros};
+use super::Facts;
+use crate::sim::Host;
 use palisade_core::config::Config;
 use palisade_core::id::{Ballot, HostId, Incarnation};
 use palisade_core::state::State;
+use palisade_core::status::HostState;
 use std::collections::BTreeMap;
 
 /// Acceptances that are remembered: more than are ever under way.
@@ -33,8 +35,14 @@ impl Quorum {
         }
     }
 
+    /// Whether there are exactly two votes, and one is this host's.
+    pub fn is_one_of_two(&self, host: u8) -> bool {
+        self.voters.len() == 2 && self.voters.contains(&host)
+    }
+
     /// Somebody is the first to declare this committed.
-    pub fn committed(&self, now: Micros, host: &Host, view: &State) {
+    pub fn committed(&self, facts: &Facts<'_>, host: &Host, before: Option<&State>, view: &State) {
+        let now = facts.now;
         let slot = host.accepted;
         if slot.1 != view.version {
             return;
@@ -46,8 +54,16 @@ impl Quorum {
             row.counts() && accepted.contains(&(**voter, row.incarnation))
         };
         let count = self.voters.iter().filter(counts).count();
-        // With two votes one side may go on alone, but only after it is proved alone (SAFETY D1).
-        let needed = if self.voters.len() == 2 { 1 } else { self.voters.len() / 2 + 1 };
+        // With two votes one side may go on alone, but only when the other one's memory is gone with its power (SAFETY D1).
+        let alone = |voter: &u8| {
+            let lives = |named| facts.hosts[voter].engine.as_ref().is_some_and(|it| it.incarnation() == named);
+            let off = before.map(|view| view.host(HostId::new(*voter))).filter(|row| row.state == HostState::Down);
+            // The view that admits it anew is the last one that is committed without it.
+            let was_off = off.is_some_and(|row| !lives(row.incarnation));
+            *voter != host.id && (was_off || !lives(view.host(HostId::new(*voter)).incarnation))
+        };
+        let alone = self.voters.len() == 2 && self.voters.iter().any(alone);
+        let needed = if alone { 1 } else { self.voters.len() / 2 + 1 };
         assert!(
             count >= needed,
             "S4: host {} committed version {} under {} at {now} us, and {count} of {} votes accepted it: {accepted:?}",
