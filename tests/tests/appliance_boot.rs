@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use palisade_core::board;
+use palisade_core::id::Cluster;
 use palisade_images::{appliance, boot, house::House};
 use palisade_tests::sim::config;
 use std::fs;
@@ -95,13 +96,18 @@ fn test_image() -> PathBuf {
     appliance::build(&House::here(), appliance::Kind::Faults).expect("the test image can be built").path
 }
 
+/// What the log says when the first view of the first cluster incarnation is committed.
+fn first_view() -> String {
+    format!("view {} committed", Cluster::first_version(1))
+}
+
 #[test]
 fn the_only_vote_boots_in_32_mib_and_leads() {
     let image = image();
     assert!(fs::metadata(&image).unwrap().len() <= 2 << 20, "the image is at most 2 MiB");
     let vm = Vm::boot("leads", &image, Some(&config::json(2, 1)), None);
     let sealed = vm.says("sealed");
-    let leads = vm.says("view 1 committed");
+    let leads = vm.says(&first_view());
     println!("sealed {} ms, leads {} ms after QEMU's exec", sealed.as_millis(), leads.as_millis());
     assert!(leads < Duration::from_secs(5), "ten times the 500 ms of a quiet machine: {leads:?}");
     println!("PASS");
@@ -134,7 +140,7 @@ fn what_it_must_not_survive_ends_in_an_epitaph() {
     let configuration = config::json(2, 1).replace(r#""epoch":1"#, r#""epoch":1,"allow_faults":true"#);
     for fault in ["panic:1200", "ring:1200", "allocate:1200"] {
         let mut vm = Vm::boot(&fault[..4], &image, Some(&configuration), Some(fault));
-        vm.says("view 1 committed");
+        vm.says(&first_view());
         assert_eq!(vm.ends(), board::EXIT_FAIL_STOP, "{fault}: {}", vm.said());
         assert!(vm.said().contains("EPITAPH"), "{fault}: {}", vm.said());
     }
@@ -145,7 +151,7 @@ fn what_it_must_not_survive_ends_in_an_epitaph() {
 fn a_stall_of_its_own_is_noticed() {
     let configuration = config::json(2, 1).replace(r#""epoch":1"#, r#""epoch":1,"allow_faults":true"#);
     let vm = Vm::boot("stall", &test_image(), Some(&configuration), Some("stall:1500:700"));
-    vm.says("view 1 committed");
+    vm.says(&first_view());
     vm.says("own loop stalled");
     println!("PASS");
 }
