@@ -144,3 +144,41 @@ fn a_leader_that_was_stopped_and_deposed_fences_nobody_with_its_own_hands() {
         back(&mut world);
     }
 }
+
+/// A member that heard nothing for a while, and whose own node is no member, is only out of the view meanwhile. A node that
+/// left and booted again in that time is nobody's death: only what was Confirmed is told as one.
+#[test]
+fn who_left_while_a_member_heard_nothing_is_nobodys_death() {
+    for seed in 0..5 {
+        let mut world = up(5, seed);
+        let leader = world.leader().unwrap();
+        let others: Vec<u8> = (1..=5).filter(|&host| host != leader).collect();
+        let (deaf, leaver) = (others[0], others[1]);
+        // An earlier death of the same node, whose class stays in its row.
+        world.hit(leaver, Mood::Gone);
+        back(&mut world);
+        let old = world.guests[&leaver].incarnation;
+        // Its guest boots again while it is cut off, and so has a session, and is no member.
+        world.bye(deaf);
+        world.run_ms(200);
+        world.reset_guest(deaf);
+        world.run_ms(100);
+        world.cut(deaf, true, true, true);
+        world.run_ms(100);
+        world.bye(leaver);
+        world.run_ms(200);
+        world.reset_guest(leaver);
+        let again = |w: &World| {
+            let row = w.hosts[&leader].view().map(|view| *view.node(palisade_core::id::NodeId::new(leaver)));
+            row.is_some_and(|row| row.incarnation != old && row.incarnation == w.guests[&leaver].incarnation)
+        };
+        assert!(world.run_until_true(10_000, again), "seed {seed}: it is back\n{}", world.story());
+        world.run_ms(500);
+        world.cut(deaf, true, true, false);
+        world.run_ms(5_000);
+        let version = |host: u8| world.hosts[&host].view().map(|view| view.version);
+        assert_eq!(version(deaf), version(leader), "seed {seed}: it has caught up");
+        let told = world.truth.downs.iter().any(|(_, _, about, incarnation)| (*about, *incarnation) == (leaver, old));
+        assert!(!told, "seed {seed}: nobody died\n{}", world.story());
+    }
+}

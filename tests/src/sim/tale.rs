@@ -76,8 +76,8 @@ impl Memory {
 
     fn compare(&self, version: u64, entry: ViewNode) -> Option<Message> {
         let before = self.known.get(&entry.node.get()).filter(|before| before.state == NodeState::Up)?;
-        let same = entry.incarnation == before.incarnation;
-        let down = entry.state == NodeState::Down && same || entry.state == NodeState::Up && !same;
+        // Another incarnation says that this one is over, and not how: it may have left.
+        let down = entry.state == NodeState::Down && entry.incarnation == before.incarnation;
         let ViewNode { node, host, incarnation, .. } = *before;
         let class = Class::from_wire(entry.class).or(Some(Class::VmGone));
         down.then_some(Message::NodeDown(NodeEvent { node, host, class, incarnation, version }))

@@ -307,12 +307,11 @@ impl Engine {
                 log::warn!("{node} is down: {}", class.map_or("no class", crate::fencing::Class::word));
                 broadcast(&self.sessions, &mut self.outbox, node, Word::NodeDown(event(row.dead, class)));
             }
-            // A member that missed versions still tells of every death: this incarnation was followed by another.
+            // A member that missed versions still tells of every death; but who was followed by another may have left.
             let skipped = before.may_write() && before.incarnation != row.incarnation && before.incarnation != row.dead;
-            if skipped && settled {
-                let of = |entry: &&HistoryEntry| entry.node == node && entry.incarnation == before.incarnation;
-                let class = new.history().find(of).map_or(row.class, |entry| entry.class);
-                let class = crate::fencing::Class::from_wire(class);
+            let of = |entry: &&HistoryEntry| entry.node == node && entry.incarnation == before.incarnation;
+            if let Some(proven) = new.history().find(of).filter(|_| skipped && settled) {
+                let class = crate::fencing::Class::from_wire(proven.class);
                 broadcast(&self.sessions, &mut self.outbox, node, Word::NodeDown(event(before.incarnation, class)));
             }
             let raised =
