@@ -182,3 +182,20 @@ fn who_left_while_a_member_heard_nothing_is_nobodys_death() {
         assert!(!told, "seed {seed}: nobody died\n{}", world.story());
     }
 }
+
+/// A VM that exits still has requests on the way to its disk: a guard that is told to kill it has no proof before the kernel
+/// calls it gone (seed 1007201).
+#[test]
+fn a_vm_that_exits_is_gone_no_sooner_for_being_killed() {
+    for seed in 0..10 {
+        let mut world = up(3, seed);
+        let leader = world.leader().unwrap();
+        let node = (1..=3).find(|&host| host != leader).unwrap();
+        let old = world.guests[&node].incarnation;
+        world.operator(leader, Wish::FenceNode(node));
+        world.hit(node, Mood::Gone);
+        let told = world.run_until_true(1_000, |w| w.truth.confirmed.contains_key(&(node, old)));
+        assert!(told, "seed {seed}\n{}", world.story());
+        back(&mut world);
+    }
+}

@@ -119,7 +119,7 @@ impl World {
             return None;
         }
         let is_it = guest.run == request.run.counter && guest.boot == request.run.boot;
-        let gone = if is_it && guest.is_running() { self.vm_exits(node) } else { self.now };
+        let gone = if is_it { self.vm_exits(node) } else { self.now };
         let qualify = self.hosts[&host].disks_qualify;
         let verdict = if qualify { Verdict::Confirmed(Class::VmGone) } else { Verdict::Unknown };
         Some((gone + 1_000, verdict))

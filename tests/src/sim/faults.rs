@@ -102,8 +102,10 @@ impl World {
         let now = self.now;
         let guest = self.guests.get_mut(&node).expect("a configured node");
         if !guest.is_running() {
-            return now;
+            // A process that exits already is gone no sooner for being killed.
+            return if guest.reaped { now } else { guest.gone_at.max(now) };
         }
+        guest.gone_at = now + drain;
         let (host, vm, boot, incarnation) = (guest.host, guest.vm, guest.boot, guest.incarnation);
         guest.end();
         if incarnation != 0 && self.hosts[&host].disks_qualify {

@@ -69,6 +69,8 @@ pub struct Guest {
     /// The guard that started it, and whether the kernel has called it gone.
     pub(super) guard: u32,
     pub(super) reaped: bool,
+    /// When its process is gone, once it exits.
+    pub(super) gone_at: Micros,
     pub(super) clock: Clock,
     /// What it knows of the other nodes: state and incarnation.
     pub known: BTreeMap<u8, (NodeState, u64)>,
@@ -108,6 +110,7 @@ impl Guest {
             boots: 0,
             guard: 0,
             reaped: true,
+            gone_at: 0,
             clock: Clock::new(0, 0, 0),
             known: BTreeMap::new(),
             mail: Mailman::default(),
