@@ -1,7 +1,8 @@
 //! A proposal as a delta, and the answer of whoever holds another base.
 
 use super::fields::{Reader, Writer};
-use super::{Message, PIECE_AT, PIECE_BYTES, Slot};
+use super::piece::PIECE_AT;
+use super::{Message, PIECE_BYTES, Slot};
 use crate::wire::{Error, Fields, Result};
 
 /// One piece of a delta that proposes a state.

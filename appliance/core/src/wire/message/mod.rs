@@ -9,26 +9,25 @@ mod fields;
 mod group;
 mod heartbeat;
 mod operate;
+mod order;
+mod piece;
 mod stream;
 
 use super::{Error, Fields, Result};
-use crate::fencing::{Action, Class, Verdict};
-use crate::id::{Ballot, Cluster, Run};
+use crate::fencing::Verdict;
+use crate::id::{Ballot, Cluster};
 use crate::io::Traffic;
 use crate::wire::datagram::MESSAGE_MAX;
-use crate::wire::node::{Operation, Target};
+use crate::wire::node::Operation;
 pub use cold::{KNOWN_MAX, Known, Report, Standing};
 pub use delta::Proposal;
 use fields::{Reader, Writer};
 pub use group::{GroupReport, TakeoverReport, Wish};
 pub use heartbeat::{Health, Heartbeat, LocalNode};
 pub use operate::Answer as Operated;
+pub use order::{LOCAL_GUARD, LOCAL_MONITOR, Order};
+pub use piece::{PIECE_BYTES, Piece};
 pub use stream::{Ends, Stream};
-
-/// Bytes of state in one piece.
-pub const PIECE_BYTES: usize = 1200;
-const PIECE_AT: usize = 48;
-const _: () = assert!(PIECE_AT + PIECE_BYTES <= MESSAGE_MAX);
 
 /// A place in the order of states: accepted only upwards (SAFETY A3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,47 +41,6 @@ pub struct Slot {
 impl Slot {
     /// Before every state.
     pub const NONE: Self = Self { ballot: Ballot::NONE, version: 0 };
-}
-
-/// An order to drive a device once (SAFETY F1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// The orderer's ballot; refused by whoever promised a higher one.
-    pub ballot: Ballot,
-    /// The committed version that decided it.
-    pub version: u64,
-    /// Names the attempt under this ballot. The same number again is the same attempt.
-    pub attempt: u32,
-    /// The executor's heartbeat that the orderer knew last: the validity counts from its sending.
-    pub answers: u32,
-    /// What to do.
-    pub action: Action,
-    /// With which configured device; `LOCAL_MONITOR` and `LOCAL_GUARD` are the node's own.
-    pub device: u16,
-    /// To whom.
-    pub target: Target,
-    /// To which run of a node.
-    pub run: Run,
-}
-
-/// `Order::device`: the QMP monitor of the node.
-pub const LOCAL_MONITOR: u16 = 0xffff;
-/// `Order::device`: the guard of the node's host.
-pub const LOCAL_GUARD: u16 = 0xfffe;
-
-/// One piece of an encoded state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// Under which ballot and version it is proposed, or was accepted.
-    pub slot: Slot,
-    /// Digest of the whole encoded state.
-    pub digest: u64,
-    /// Bytes of the whole encoded state.
-    pub total: u32,
-    /// The piece begins there.
-    pub offset: u32,
-    /// For a candidate that fetches it, not a proposal.
-    pub fetched: bool,
 }
 
 /// One message.
@@ -334,22 +292,15 @@ impl Message {
                 .cluster(cluster)
                 .slot(committed),
             Self::Fetch { ballot, slot } => w.u8(kind::FETCH).ballot(ballot).slot(slot),
-            Self::Piece(ref head) => return emit_piece(head, w, piece),
+            Self::Piece(ref head) => return piece::emit(head, w, piece),
             Self::Delta(ref head) => return delta::emit(head, w, piece),
             Self::NeedWhole { slot } => w.u8(kind::NEED_WHOLE).slot(slot),
             Self::Stream(ref stream) => return stream.emit(w, piece),
             Self::Accept { slot, digest } => w.u8(kind::ACCEPT).slot(slot).u64(digest),
             Self::Commit { slot, cluster, named } => w.u8(kind::COMMIT).slot(slot).cluster(cluster).flag(named),
-            Self::Order(ref order) => emit_order(order, &mut w),
+            Self::Order(ref order) => order::emit(order, w.u8(kind::ORDER)),
             Self::OrderAnswer { ballot, attempt, verdict, tried } => {
-                let (code, class) = match verdict {
-                    Verdict::Confirmed(class) => (1, class as u8),
-                    Verdict::Failed => (2, 0),
-                    Verdict::Unknown => (3, 0),
-                    Verdict::SeenOff => (4, 0),
-                    Verdict::SeenOn => (5, 0),
-                };
-                w.u8(kind::ORDER_ANSWER).ballot(ballot).u32(attempt).u8(code).u8(class).flag(tried)
+                order::emit_verdict(verdict, w.u8(kind::ORDER_ANSWER).ballot(ballot).u32(attempt)).flag(tried)
             }
             Self::Condemned { version } => w.u8(kind::CONDEMNED).u64(version),
             Self::GroupReport(ref report) => group::emit_group(kind::GROUP_REPORT, report, &mut w),
@@ -402,7 +353,7 @@ impl Message {
                 committed: r.slot(),
             },
             kind::FETCH => Self::Fetch { ballot: r.ballot(), slot: r.slot() },
-            kind::PIECE => return parse_piece(bytes),
+            kind::PIECE => return piece::parse(bytes),
             kind::DELTA => return delta::parse(bytes),
             kind::NEED_WHOLE => Self::NeedWhole { slot: r.slot() },
             kind::OPEN..=kind::OVER => {
@@ -411,11 +362,11 @@ impl Message {
             }
             kind::ACCEPT => Self::Accept { slot: r.slot(), digest: r.u64() },
             kind::COMMIT => Self::Commit { slot: r.slot(), cluster: r.cluster(), named: r.flag()? },
-            kind::ORDER => Self::Order(parse_order(&mut r)?),
+            kind::ORDER => Self::Order(order::parse(&mut r)?),
             kind::ORDER_ANSWER => Self::OrderAnswer {
                 ballot: r.ballot(),
                 attempt: r.u32(),
-                verdict: parse_verdict(r.u8(), r.u8())?,
+                verdict: order::parse_verdict(r.u8(), r.u8())?,
                 tried: r.flag()?,
             },
             kind::CONDEMNED => Self::Condemned { version: r.u64() },
@@ -436,196 +387,5 @@ impl Message {
     }
 }
 
-fn emit_order<'w, 'b>(order: &Order, w: &'w mut Writer<'b>) -> &'w mut Writer<'b> {
-    w.u8(kind::ORDER).ballot(order.ballot).u64(order.version).u32(order.attempt).u32(order.answers);
-    w.u8(order.action as u8).bytes(order.device.to_le_bytes()).target(order.target);
-    w.u64(order.run.boot).u32(order.run.counter)
-}
-
-fn parse_order(r: &mut Reader<'_>) -> Result<Order> {
-    Ok(Order {
-        ballot: r.ballot(),
-        version: r.u64(),
-        attempt: r.u32(),
-        answers: r.u32(),
-        action: Action::from_wire(r.u8()).ok_or(Error)?,
-        device: r.u16(),
-        target: r.target()?,
-        run: Run { boot: r.u64(), counter: r.u32() },
-    })
-}
-
-fn parse_verdict(code: u8, class: u8) -> Result<Verdict> {
-    match code {
-        1 => Ok(Verdict::Confirmed(Class::from_wire(class).ok_or(Error)?)),
-        2 => Ok(Verdict::Failed),
-        3 => Ok(Verdict::Unknown),
-        4 => Ok(Verdict::SeenOff),
-        5 => Ok(Verdict::SeenOn),
-        _ => Err(Error),
-    }
-}
-
-fn emit_piece(head: &Piece, mut w: Writer<'_>, piece: &[u8]) -> usize {
-    assert!(piece.len() <= PIECE_BYTES, "pieces are cut to PIECE_BYTES by whoever cuts them");
-    w.u8(kind::PIECE).slot(head.slot).u64(head.digest).u32(head.total).u32(head.offset).flag(head.fetched);
-    w.buffer[PIECE_AT..PIECE_AT + piece.len()].copy_from_slice(piece);
-    PIECE_AT + piece.len()
-}
-
-fn parse_piece(bytes: &[u8]) -> Result<(Message, &[u8])> {
-    let mut r = Reader { fields: Fields(bytes), at: 1 };
-    let head = Piece { slot: r.slot(), digest: r.u64(), total: r.u32(), offset: r.u32(), fetched: r.flag()? };
-    let piece = bytes.get(PIECE_AT..).ok_or(Error)?;
-    if piece.len() > PIECE_BYTES { Err(Error) } else { Ok((Message::Piece(head), piece)) }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::id::{HostId, NodeId};
-
-    fn samples() -> std::vec::Vec<Message> {
-        let ballot = Ballot { round: 7, host: HostId::new(3) };
-        let slot = Slot { ballot, version: 1 << 33 };
-        let cluster = Cluster { number: 5, random: 77 };
-        let mut known = [Known::NONE; KNOWN_MAX];
-        known[3] = Known { node: NodeId::new(7), dead: true, incarnation: 70 };
-        let mut beat = Heartbeat { number: 9, ballot, echo: 5, memory: true, accepted: slot, ..Heartbeat::default() };
-        beat.locals[7] = LocalNode {
-            node: NodeId::new(8),
-            health: Health::Left,
-            disks_qualify: true,
-            after_reset: true,
-            reported: true,
-            counter: 1,
-            gone_through: 2,
-            bound: 3,
-            incarnation: 4,
-        };
-        let order = Order {
-            ballot,
-            version: 2,
-            attempt: 3,
-            answers: 4,
-            action: Action::On,
-            device: LOCAL_GUARD,
-            target: Target::Node(NodeId::new(5)),
-            run: Run { boot: 6, counter: 7 },
-        };
-        std::vec![
-            Message::Hello { nonce: 1 },
-            Message::HelloAnswer { nonce: 2 },
-            Message::Heartbeat(beat),
-            Message::Answer { number: 1, ballot, stamp: 2, committed: slot, cluster },
-            Message::Ask { number: 4, promised: ballot },
-            Message::AskAnswer {
-                number: 4,
-                leader: ballot,
-                promised: ballot,
-                memory: true,
-                may_vote: false,
-                leaderless_ms: 2500,
-                cluster,
-                accepted: slot,
-                committed: slot,
-            },
-            Message::Vote { ballot, standing: Standing::Cold },
-            Message::VoteAnswer {
-                ballot,
-                granted: true,
-                promised: ballot,
-                accepted: slot,
-                digest: 1,
-                elector: false,
-                cluster,
-                committed: slot,
-            },
-            Message::Fetch { ballot, slot },
-            Message::Accept { slot, digest: 8 },
-            Message::Commit { slot, cluster, named: true },
-            Message::NeedWhole { slot },
-            Message::Order(order),
-            Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Confirmed(Class::PowerOff), tried: true },
-            Message::OrderAnswer { ballot, attempt: 1, verdict: Verdict::Unknown, tried: false },
-            Message::Condemned { version: 3 },
-            Message::GroupReport(GroupReport {
-                number: 1,
-                wish: Wish::Leave,
-                cluster: crate::id::Label::named("mail"),
-                stopped: 1 << 40,
-                started: 3,
-                recovered: 4,
-                ..GroupReport::new(NodeId::new(5), 6, crate::id::Label([7; 16]))
-            }),
-            Message::TakeoverReport(TakeoverReport {
-                node: NodeId::new(1),
-                incarnation: 2,
-                service: crate::state::takeovers::Service::Named(31),
-                dead: NodeId::new(3),
-                token: 4,
-                taken: true,
-            }),
-            Message::Operate {
-                request: 1,
-                operation: Operation {
-                    wish: crate::wire::node::Wish::Pause,
-                    target: Target::Host(HostId::new(2)),
-                    force: true,
-                    duration_ms: 3,
-                    incarnation: 9,
-                    who: crate::who::Who::new("ann").unwrap_or_default(),
-                },
-            },
-            Message::Operated { request: 1, answer: Operated::Done(1 << 40) },
-            Message::Operated { request: 1, answer: Operated::Refused(crate::wire::node::Refusal::TooLong) },
-            Message::Operated { request: 1, answer: Operated::Busy },
-            Message::Report(Report { cluster, version: 8, page: 1, pages: 2, known, ..Report::default() }),
-        ]
-    }
-
-    #[test]
-    fn each_message_survives_its_bytes_and_no_shorter_or_longer_ones_pass() {
-        for message in samples() {
-            let mut buffer = [0; MESSAGE_MAX];
-            let length = message.emit(&mut buffer, &[]);
-            assert_eq!(Message::parse(&buffer[..length]), Ok((message, [].as_slice())));
-            assert!(Message::parse(&buffer[..length - 1]).is_err(), "{message:?}");
-            assert!(Message::parse(&buffer[..=length]).is_err(), "{message:?}");
-        }
-    }
-
-    #[test]
-    fn a_piece_carries_its_bytes() {
-        let head = Piece { slot: Slot::default(), digest: 1, total: 2, offset: 3, fetched: true };
-        let mut buffer = [0xa5; MESSAGE_MAX];
-        let length = Message::Piece(head).emit(&mut buffer, b"bytes");
-        assert_eq!(Message::parse(&buffer[..length]), Ok((Message::Piece(head), b"bytes".as_slice())));
-        let head = Proposal {
-            slot: Slot::default(),
-            digest: 1,
-            base_version: 2,
-            base_digest: 3,
-            total: u32::MAX,
-            offset: u32::MAX - 1,
-        };
-        let length = Message::Delta(head).emit(&mut buffer, b"other");
-        assert_eq!(Message::parse(&buffer[..length]), Ok((Message::Delta(head), b"other".as_slice())));
-    }
-
-    #[test]
-    fn random_bytes_never_panic() {
-        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-        for _ in 0..20_000 {
-            let mut bytes = [0; 320];
-            for byte in &mut bytes {
-                seed ^= seed << 13;
-                seed ^= seed >> 7;
-                seed ^= seed << 17;
-                *byte = seed.to_le_bytes()[0];
-            }
-            bytes[0] %= 36;
-            let _ = Message::parse(&bytes[..usize::from(bytes[1])]);
-        }
-    }
-}
+mod tests;
