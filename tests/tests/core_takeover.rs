@@ -102,6 +102,30 @@ fn the_owner_of_a_recovery_dies_and_another_one_gets_it() {
     }
 }
 
+/// Seed 1009750: the last members of a volume died one after the other, and nobody opened it again.
+#[test]
+fn a_volume_whose_last_members_died_leaves_nobody_owing_a_recovery() {
+    let mut world = World::new(config::cluster(3), 40);
+    [1, 2].into_iter().for_each(|node| world.wants(node, 1, true));
+    world.power_all();
+    assert!(world.run_until_true(20_000, World::at_peace), "{}", world.unrest());
+    (1..=2).for_each(|node| world.guests.get_mut(&node).unwrap().dlm.slow = true);
+    world.hit(1, Mood::Gone);
+    let given = |w: &World| w.truth.newest().unwrap().takeovers.rows().first().map(|row| row.owner.get());
+    assert!(world.run_until_true(200, |w| given(w) == Some(2)), "{}", world.story());
+    world.hit(2, Mood::Gone);
+    [1, 2].into_iter().for_each(|node| world.wants(node, 1, false));
+    assert!(world.run_until_true(30_000, World::at_peace), "{}\n{}", world.unrest(), world.story());
+    assert_eq!(world.truth.newest().unwrap().takeovers.rows(), []);
+    // Whoever opens it next replays both journals.
+    world.guests.get_mut(&1).unwrap().dlm.slow = false;
+    world.wants(1, 1, true);
+    assert!(world.run_until_true(5_000, |w| w.guests[&1].dlm.running(1).is_some()), "{}", world.story());
+    assert!(world.run_until_true(30_000, World::at_peace), "{}\n{}", world.unrest(), world.story());
+    let present = |(node, incarnation): (u8, u64)| world.guests[&node].incarnation == incarnation;
+    assert!(world.disk.dirty(1).all(present), "both journals are replayed\n{}", world.story());
+}
+
 #[test]
 fn an_owner_that_fails_is_followed_by_another() {
     let mut world = World::new(config::cluster(3), 30);

@@ -40,15 +40,17 @@ pub fn decide(facts: &Facts<'_>, next: &mut State, changed: bool) -> bool {
     changed
 }
 
-/// Takes out what is about nothing any more: a group without its deaths, a service that is not configured.
+/// Takes out what is about nothing any more: a group without its deaths, a service that is not configured. In a group at rest
+/// that keeps deaths nobody runs, so whoever was given a recovery is among its dead: it is given anew when the group starts.
 fn forget(facts: &Facts<'_>, next: &mut State) -> bool {
     let services = facts.config.services.len();
     let (groups, takeovers) = (&next.groups, &mut next.takeovers);
     let before = takeovers.rows().len();
     takeovers.retain(|row| match row.service {
-        Service::Recovery(group) => groups
-            .fate(group, row.dead)
-            .is_some_and(|fate| fate.standing == Standing::Dead && fate.incarnation == row.dead_incarnation),
+        Service::Recovery(group) => {
+            let fate = groups.fate(group, row.dead).filter(|fate| fate.standing == Standing::Dead);
+            groups.get(group).phase != Phase::Idle && fate.is_some_and(|fate| fate.incarnation == row.dead_incarnation)
+        }
         Service::Named(place) => usize::from(place) < services,
     });
     takeovers.rows().len() != before
