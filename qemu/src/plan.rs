@@ -124,6 +124,7 @@ impl Plan {
                 "host": node.host,
                 "cid": node_cid(node.id),
                 "levels": node.levels,
+                "dlm": dlm_ip(node.id),
             })
         };
         let device = |host: &HostPlan| {
@@ -252,6 +253,12 @@ fn appliance_cid(host: u8) -> u32 {
     1000 + u32::from(host)
 }
 
+/// Where a node's DLM listens: the nodes' own network.
+#[must_use]
+pub fn dlm_ip(node: u8) -> String {
+    format!("10.7.0.{node}")
+}
+
 fn node_cid(node: u8) -> u32 {
     2000 + u32::from(node)
 }
@@ -329,6 +336,7 @@ mod tests {
             assert_eq!(config.timing, plan.timing);
             assert_eq!((config.hosts.len(), config.nodes.len(), config.devices.len()), (3, 3, 3));
             assert_eq!((config.clusters[0].nodes.len(), config.services[0].name.as_str()), (3, "web"));
+            assert_eq!(config.nodes[2].dlm.map(|ip| ip.to_string()), Some("10.7.0.3".to_owned()));
             assert_eq!(config.hosts[2].links[1].mac.to_string(), "52:54:00:01:01:03");
         }
     }

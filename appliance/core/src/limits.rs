@@ -68,6 +68,9 @@ pub const DRILLS_OUT_MAX: usize = 8;
 pub const WHO_BYTES: usize = 24;
 /// Pauses, maintenance and operators' open fences at a time. One more is answered BUSY.
 pub const HOLDS_MAX: usize = 64;
+/// Addresses of DLMs that leave to sessions in one turn, `RESEND_MS` apart: all of a usual cluster at once, and at 255 nodes
+/// on 8 channels no more than 640 small frames in a second.
+pub const ADDRESSES_PER_TURN: usize = 32;
 /// Pieces of state that leave in one turn; the rest waits until what came in meanwhile was looked at.
 pub const PIECES_PER_TURN: usize = 64;
 /// Outputs that the engine queues in one call of `handle`; the driver drains them before the next input.

@@ -85,7 +85,7 @@ impl Shape {
                 let comma = if node == 1 { "" } else { "," };
                 let _ = write!(
                     nodes,
-                    r#"{comma}{{"id":{node},"name":"n{node}","host":{id},"cid":{}}}"#,
+                    r#"{comma}{{"id":{node},"name":"n{node}","host":{id},"cid":{},"dlm":"10.7.0.{node}"}}"#,
                     1000 + u32::from(node)
                 );
             }

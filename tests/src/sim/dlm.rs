@@ -6,8 +6,10 @@
 
 use super::World;
 use super::check::groups::Running;
+use palisade_core::config::Ip;
 use palisade_core::id::{Label, Volume};
 use palisade_core::state::takeovers::Progress;
+use palisade_core::wire::node::Dlm as Address;
 use palisade_core::wire::node::{Fate, Given, Group, Message, StartNode, Takeover, What};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -118,6 +120,10 @@ pub enum Heard {
 pub struct Dlm {
     /// The volumes that its workload wants to have open; a boot does not change that.
     pub wants: BTreeSet<u8>,
+    /// Where the nodes' DLMs listen, as it was told in this boot, and how often each was told.
+    pub addresses: BTreeMap<u8, Ip>,
+    /// See `addresses`.
+    pub told: BTreeMap<u8, u32>,
     /// In which cluster it wants them, where it says so.
     clusters: BTreeMap<u8, Label>,
     /// Its worker hangs: the guest beats, and does no step of any barrier (SAFETY G4). A boot ends it.
@@ -161,6 +167,10 @@ impl Dlm {
                 self.heard.push(Heard::Group(*group, entries.map_while(Result::ok).collect()));
             }
             Message::Takeover(takeover) => self.heard.push(Heard::Takeover(*takeover)),
+            Message::Dlm(Address::Address { node, address, .. }) => {
+                *self.told.entry(node.get()).or_default() += 1;
+                self.addresses.insert(node.get(), *address);
+            }
             _ => {}
         }
     }

@@ -10,7 +10,8 @@ mod links;
 mod members;
 mod times;
 
-use super::{Config, Device};
+use super::{Config, Device, Node};
+use crate::id::NodeId;
 use core::fmt::{self, Write};
 use heapless::{String, Vec};
 pub use times::{Relation, relations};
@@ -62,10 +63,12 @@ pub enum Warning {
     NodeWithoutLevels(u8),
     /// A device, by its place in the list, that no level uses.
     DeviceUnused(usize),
+    /// A node, by its number, without `dlm`, where another one of its cluster has it.
+    NodeWithoutDlm(u8),
 }
 
 /// How many warnings are kept: the first of each kind.
-pub const WARNINGS_MAX: usize = 5;
+pub const WARNINGS_MAX: usize = 6;
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,6 +86,10 @@ impl fmt::Display for Warning {
             Self::NodeWithoutLevels(node) => write!(
                 f,
                 "node {node} has no levels: to fence it, its whole host is fenced; give it [[\"guard\"], [\"qmp\"]]"
+            ),
+            Self::NodeWithoutDlm(node) => write!(
+                f,
+                "node {node} has no `dlm`: it can mount nothing with the others; give it its address on the network of the DLMs"
             ),
             Self::DeviceUnused(index) => {
                 write!(f, "devices[{index}] is in no level: it is never used; name it in a host's levels or remove it")
@@ -134,6 +141,7 @@ pub fn check(config: &Config) -> Result<(), Broken> {
     members::votes(config)?;
     members::nodes(config)?;
     members::cids(config)?;
+    members::dlms(config)?;
     devices::devices(config)?;
     devices::levels(config)?;
     clusters::clusters(config)?;
@@ -146,6 +154,9 @@ pub fn warnings(config: &Config) -> Vec<Warning, WARNINGS_MAX> {
     let used =
         |device: &Device| config.hosts.iter().flat_map(|host| &host.levels).any(|level| level.contains(&device.name));
     let bare = config.nodes.iter().find(|node| node.levels.is_empty());
+    let meet = |one: &Node, other: &Node| config.share_cluster(NodeId::new(one.id), NodeId::new(other.id));
+    let listens = |to: &Node| config.nodes.iter().any(|node| node.dlm.is_some() && meet(to, node));
+    let deaf = config.nodes.iter().find(|node| node.dlm.is_none() && listens(node));
     let unused = config.devices.iter().position(|device| !used(device));
     let all = [
         (config.votes() == 2).then_some(Warning::TwoVotes),
@@ -153,6 +164,7 @@ pub fn warnings(config: &Config) -> Vec<Warning, WARNINGS_MAX> {
         config.allow_faults.then_some(Warning::FaultsAllowed),
         bare.map(|node| Warning::NodeWithoutLevels(node.id)),
         unused.map(Warning::DeviceUnused),
+        deaf.map(|node| Warning::NodeWithoutDlm(node.id)),
     ];
     all.into_iter().flatten().collect()
 }

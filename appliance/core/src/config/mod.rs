@@ -16,7 +16,7 @@ use crate::limits::{
 pub use clusters::{Cluster, Service, ShortName};
 use heapless::{String, Vec};
 use serde::Deserialize;
-pub use text::{Ipv4, Mac, Secret};
+pub use text::{Ip, Ipv4, Mac, Secret};
 
 /// A name of a host, node or device.
 pub type Name = String<NAME_MAX>;
@@ -248,6 +248,9 @@ pub struct Node {
     /// It is never started, accused nor ended, a cold start included (SAFETY H3).
     #[serde(default)]
     pub disabled: bool,
+    /// Where its DLM listens for the other nodes'; none: it mounts nothing.
+    #[serde(default)]
+    pub dlm: Option<Ip>,
 }
 
 /// One configured fencing device.

@@ -398,6 +398,7 @@ pub(crate) mod tests {
             ("\"id\": 2, \"name\": \"n2\"", "\"id\": 256, \"name\": \"n2\"", "in or after `nodes[2]`: a number"),
             ("52:54:00:01:00:02", "52:54:00:01:00", "in or after `hosts[2]`: "),
             ("host_dead_ms", "hots_dead_ms", "in or after `timing`: "),
+            ("\"cid\": 102", "\"dlm\": \"10.7.0\"", "in or after `nodes[2]`: "),
             ("\"ipmi\"", "\"ilo\"", "in or after `devices[0]`: "),
             ("000102030405", "0001020304", "in or after `secret`: "),
             ("{\n", "[\n", "at the start of the configuration: a value has the wrong type"),
@@ -455,7 +456,7 @@ pub(crate) mod tests {
         json.push_str("],\"nodes\":[");
         for id in (1..=NODES_MAX).rev() {
             json.push_str(&format!(
-                r#"{{"id":{id},"name":"{:0>32}","host":{id},"cid":{},"levels":[["guard"],["qmp"]],"start":false}},"#,
+                r#"{{"id":{id},"name":"{:0>32}","host":{id},"cid":{},"levels":[["guard"],["qmp"]],"start":false,"dlm":"fd00:1111:2222:3333:4444:5555:6666:{id:04x}"}},"#,
                 format!("node{id}"),
                 4_100_000_000_u32 + u32::try_from(id).unwrap(),
             ));

@@ -3,6 +3,7 @@
 //! Owns their parsers. The secret is never printed.
 
 use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};
 
 /// An Ethernet address, `52:54:00:00:00:01`.
@@ -12,6 +13,15 @@ pub struct Mac(pub [u8; 6]);
 /// An IPv4 address, `10.1.0.1`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ipv4(pub [u8; 4]);
+
+/// An address of either family, `192.168.7.1` or `fd00::7:1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ip {
+    /// IPv4.
+    V4([u8; 4]),
+    /// IPv6.
+    V6([u8; 16]),
+}
 
 /// 32 bytes, written as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,6 +47,12 @@ impl fmt::Display for Ipv4 {
     }
 }
 
+impl fmt::Display for Ip {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.address().fmt(f)
+    }
+}
+
 impl Mac {
     /// Reads six pairs of hexadecimal digits with colons between them.
     #[must_use]
@@ -54,7 +70,33 @@ impl Ipv4 {
     /// Reads four decimal numbers with dots between them.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        text.parse::<core::net::Ipv4Addr>().ok().map(|address| Self(address.octets()))
+        text.parse::<Ipv4Addr>().ok().map(|address| Self(address.octets()))
+    }
+}
+
+impl Ip {
+    /// Reads an address of either family.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse().ok().map(|address| match address {
+            IpAddr::V4(address) => Self::V4(address.octets()),
+            IpAddr::V6(address) => Self::V6(address.octets()),
+        })
+    }
+
+    /// The same, as the library has it.
+    #[must_use]
+    pub const fn address(self) -> IpAddr {
+        match self {
+            Self::V4(octets) => IpAddr::V4(Ipv4Addr::from_octets(octets)),
+            Self::V6(octets) => IpAddr::V6(Ipv6Addr::from_octets(octets)),
+        }
+    }
+
+    /// Whether another address is of the same family.
+    #[must_use]
+    pub const fn is_like(self, other: Self) -> bool {
+        matches!((self, other), (Self::V4(_), Self::V4(_)) | (Self::V6(_), Self::V6(_)))
     }
 }
 
@@ -104,4 +146,5 @@ macro_rules! from_text {
 
 from_text!(Mac, "an Ethernet address like 52:54:00:00:00:01");
 from_text!(Ipv4, "an IPv4 address like 10.1.0.1");
+from_text!(Ip, "an IP address like 192.168.7.1 or fd00::7:1");
 from_text!(Secret, "64 hexadecimal digits");

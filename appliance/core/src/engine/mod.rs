@@ -9,6 +9,7 @@ mod care;
 mod changes;
 mod check;
 mod cold;
+mod dlm;
 mod groups;
 mod lead;
 mod member;
@@ -139,6 +140,7 @@ pub struct Engine {
     beat_at: Instant,
     /// When the sessions are told the view again, and how many outputs had been dropped at the last time.
     view_at: Instant,
+    telling: dlm::Telling,
     dropped_then: u64,
     /// Pieces that left since the last input.
     pieces: usize,
@@ -220,6 +222,7 @@ impl Engine {
             went_back: false,
             beat_at: Instant::ZERO,
             view_at: Instant::ZERO,
+            telling: dlm::Telling::NOTHING,
             dropped_then: 0,
             pieces: 0,
             carried: 0,

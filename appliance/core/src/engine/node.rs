@@ -46,6 +46,7 @@ impl Engine {
             self.due(self.node_timer);
         }
         self.tell_again(now);
+        self.serve_addresses(now);
         self.repeat_requests(now);
     }
 
@@ -280,6 +281,9 @@ impl Engine {
         let parts = self.view_parts();
         for part in 0..parts {
             self.outbox.say(road, Word::View { version, ballot, part, parts });
+        }
+        if let Road::Channel(slot) = road {
+            self.tell_addresses(slot);
         }
     }
 

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use palisade_core::id::{Ballot, Cluster, Incarnation, NodeId};
 use palisade_core::time::{Duration, Instant};
 use palisade_core::wire::frame::Frame;
-use palisade_core::wire::node::{Gasp, Message, NodeState, Refusal};
+use palisade_core::wire::node::{Dlm, Gasp, Message, NodeState, Refusal};
 
 use crate::event::{Event, Why, view_nodes};
 use crate::group::{Act, Groups};
@@ -355,6 +355,8 @@ impl Client {
             }
             Message::Group(group) => self.groups.on_group(now, group, payload),
             Message::Takeover(takeover) => self.groups.on_takeover(takeover),
+            // It has no DLM.
+            Message::Dlm(Dlm::Address { .. }) => {}
             _ => self.dropped += 1,
         }
     }

@@ -3,8 +3,10 @@
 //! Owns nothing else; what they are attached to is `links`, how they are fenced is `devices`.
 
 use super::{CID_MIN, Checked, require};
-use crate::config::{Config, Host, Node};
+use crate::config::{Config, Host, Ip, Node};
+use crate::id::NodeId;
 use crate::limits::LOCAL_NODES_MAX;
+use core::net::IpAddr;
 
 pub(super) fn hosts(config: &Config) -> Checked {
     let hosts = &config.hosts;
@@ -87,6 +89,47 @@ pub(super) fn nodes(config: &Config) -> Checked {
         );
     }
     Ok(())
+}
+
+/// Where the nodes' DLMs listen. That network is the nodes' own: nothing here knows more of it than these addresses.
+pub(super) fn dlms(config: &Config) -> Checked {
+    let all = config.nodes.iter().enumerate().filter_map(|(index, node)| Some((index, node.id, node.dlm?)));
+    for (index, id, ip) in all.clone() {
+        require!(
+            is_one_machine(ip),
+            ("nodes[{index}].dlm"),
+            ip,
+            "this is no address of a single machine that other nodes can reach without more words",
+            "use the node's address on the network of the DLMs, for example 192.168.7.1",
+        );
+        let mut earlier = all.clone().take_while(|(other, _, _)| *other < index);
+        require!(
+            earlier.clone().all(|(_, _, other)| other != ip),
+            ("nodes[{index}].dlm"),
+            ip,
+            "another node has this address",
+            "give each node its own",
+        );
+        let meet = |other: u8| config.share_cluster(NodeId::new(id), NodeId::new(other));
+        require!(
+            earlier.all(|(_, other, address)| address.is_like(ip) || !meet(other)),
+            ("nodes[{index}].dlm"),
+            ip,
+            "another node of its cluster has an address of the other family, and a DLM speaks only one",
+            "give all nodes of a cluster IPv4 addresses, or all IPv6",
+        );
+    }
+    Ok(())
+}
+
+fn is_one_machine(ip: Ip) -> bool {
+    let none = ip.address().is_unspecified() || ip.address().is_loopback() || ip.address().is_multicast();
+    let limited = match ip.address() {
+        IpAddr::V4(address) => address.octets()[0] == 0 || address.octets()[0] >= 224,
+        // A link-local address says nothing without the name of an interface.
+        IpAddr::V6(address) => address.is_unicast_link_local() || address.to_ipv4_mapped().is_some(),
+    };
+    !none && !limited
 }
 
 pub(super) fn cids(config: &Config) -> Checked {

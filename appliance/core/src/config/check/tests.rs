@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::parse::tests::{SAMPLE, maximal, read};
-use crate::config::{Ipv4, Mac, Method, Name, Secret};
+use crate::config::{Ip, Ipv4, Mac, Method, Name, Secret};
 use std::boxed::Box;
 use std::string::{String as Text, ToString};
 use std::vec::Vec as List;
@@ -89,6 +89,20 @@ const BROKEN: &[(Change, &str, &str)] = &[
     (|c| c.nodes[0].cid = 2, "nodes[0].cid", "3 or more"),
     (|c| c.hosts[0].cid = u32::MAX, "hosts[0].cid", "3 or more"),
     (|c| c.nodes[1].cid = 12, "nodes[1].cid", "another VM has this CID"),
+    // DLMs.
+    (|c| dlm(c, 0, "127.0.0.1"), "nodes[0].dlm", "no address of a single machine"),
+    (|c| dlm(c, 0, "255.255.255.255"), "nodes[0].dlm", "no address of a single machine"),
+    (|c| dlm(c, 0, "fe80::1"), "nodes[0].dlm", "no address of a single machine"),
+    (|c| dlm(c, 0, "::ffff:10.7.0.1"), "nodes[0].dlm", "no address of a single machine"),
+    (|c| [0, 2].into_iter().for_each(|at| dlm(c, at, "10.7.0.1")), "nodes[2].dlm", "another node has this address"),
+    (
+        |c| {
+            dlm(c, 0, "10.7.0.1");
+            dlm(c, 1, "fd00::7:2");
+        },
+        "nodes[1].dlm",
+        "an address of the other family",
+    ),
     // Devices.
     (|c| c.devices[1].name.clear(), "devices[1].name", "needs a name"),
     (|c| c.devices[1].name = name("qmp"), "devices[1].name", "this name is taken"),
@@ -141,6 +155,11 @@ const BROKEN: &[(Change, &str, &str)] = &[
     (|c| c.services[0].nodes[0] = 3, "services[0].nodes[0]", "no node of the service's cluster"),
     (|c| c.services[0].nodes[1] = 2, "services[0].nodes[1]", "twice for this service"),
 ];
+
+fn dlm(config: &mut Config, node: usize, text: &str) {
+    config.nodes[node].dlm = Ip::parse(text);
+    assert!(config.nodes[node].dlm.is_some(), "{text} can be read");
+}
 
 fn short(text: &str) -> crate::config::ShortName {
     crate::config::ShortName::try_from(text).unwrap_or_default()
@@ -263,6 +282,15 @@ fn warnings_name_what_they_are_about() {
         warnings(&config).as_slice(),
         [Warning::OneLink, Warning::FaultsAllowed, Warning::NodeWithoutLevels(2), Warning::DeviceUnused(2)]
     );
+}
+
+#[test]
+fn clusters_that_never_meet_may_use_different_families_and_a_node_without_dlm_is_named() {
+    let mut config = read(SAMPLE);
+    dlm(&mut config, 0, "10.7.0.1");
+    dlm(&mut config, 2, "fd00::7:3");
+    assert_eq!(check(&config), Ok(()), "node 1 and node 3 share no cluster");
+    assert_eq!(warnings(&config).as_slice(), [Warning::NodeWithoutDlm(2)]);
 }
 
 #[test]

@@ -16,6 +16,7 @@
 //!  | <------- ERROR(code)                      |   condemned, wrong node, ...: the node resets itself
 //! ```
 
+mod dlm;
 mod field;
 mod group;
 mod mail;
@@ -26,6 +27,7 @@ mod report;
 mod takeover;
 mod view;
 
+pub use dlm::Dlm;
 pub use group::{Fate, Group, START_ENTRIES, StartNode};
 pub use mail::{Address, Mail};
 pub use operate::{Operation, Wish};
@@ -186,6 +188,8 @@ pub enum Message {
     Takeover(Takeover),
     /// Node -> appliance: what it knows of the time before; entries in the payload.
     Report(Tale),
+    /// About DLMs.
+    Dlm(Dlm),
 }
 
 impl Message {
@@ -253,7 +257,8 @@ impl Message {
             other => {
                 let group = Group::parse(other, &body).map(|group| group.map(Self::Group));
                 let takeover = || Takeover::parse(other, &body).map(|takeover| takeover.map(Self::Takeover));
-                return group.or_else(takeover).unwrap_or(Err(Error));
+                let dlm = || Dlm::parse(other, &body).map(|dlm| dlm.map(Self::Dlm));
+                return group.or_else(takeover).or_else(dlm).unwrap_or(Err(Error));
             }
         })
     }
@@ -333,6 +338,7 @@ impl Message {
             Self::Group(ref group) => group.emit_body(body),
             Self::Takeover(ref takeover) => takeover.emit_body(body),
             Self::Report(ref tale) => tale.emit_body(body),
+            Self::Dlm(ref dlm) => dlm.emit_body(body),
         }
     }
 }
