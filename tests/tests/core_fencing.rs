@@ -4,19 +4,14 @@
 use palisade_core::config::Config;
 use palisade_core::fencing::{Action, Class};
 use palisade_core::id::HostId;
+use palisade_core::rule::Rules;
 use palisade_core::status::{HistoryEntry, HostState};
+use palisade_tests::scenarios::stage::{back, told_down, up_with};
 use palisade_tests::sim::{Bmc, Mood, Outlet, World, config};
-
-fn up_with(config: &'static Config, seed: u64) -> World {
-    let mut world = World::new(config, seed);
-    world.power_all();
-    assert!(world.run_until_true(15_000, World::all_up), "seed {seed}: not all up\n{}", world.story());
-    world
-}
 
 /// A cluster of so many hosts, each with a BMC and two outlets, in which all is up.
 fn up(hosts: u8, seed: u64, change: impl Fn(String) -> String) -> World {
-    up_with(config::cluster_with_outlets(hosts, change), seed)
+    up_with(Rules::ALL, config::cluster_with_outlets(hosts, change), seed)
 }
 
 fn as_it_is(text: String) -> String {
@@ -30,16 +25,6 @@ fn member(world: &World) -> u8 {
 
 fn outlets_of(world: &mut World, host: u8) -> Vec<&mut Outlet> {
     world.outlets.values_mut().filter(|outlet| outlet.host == host).collect()
-}
-
-fn told_down(world: &mut World, node: u8, survivors: usize, within_ms: u64) {
-    let since = world.now;
-    let told = world.run_until_true(within_ms, |w| w.truth.told_down(node, since) >= survivors);
-    assert!(told, "node {node} is not down for {survivors} within {within_ms} ms\n{}", world.story());
-}
-
-fn back(world: &mut World) {
-    assert!(world.run_until_true(120_000, World::all_up), "not all up again\n{}", world.story());
 }
 
 /// The newest closed record of a host.
@@ -87,7 +72,7 @@ fn e6_an_outlet_that_somebody_turned_on_meanwhile_is_no_proof() {
 #[test]
 fn another_executor_takes_over_from_one_that_is_lost() {
     let text = config::json(5, 5).replace(r#""covers":[1],"#, r#""covers":[1],"executors":[2,3],"#);
-    let mut world = up_with(config::read(&text), 2);
+    let mut world = up_with(Rules::ALL, config::read(&text), 2);
     if world.leader() == Some(1) {
         world.kill_appliance(1);
         assert!(
@@ -129,7 +114,7 @@ fn raced_levels_take_the_first_proof_and_send_no_more() {
 fn a_node_whose_levels_race_is_down_by_the_faster_of_its_host_devices() {
     let text =
         config::json(3, 3).replace(r#""id":2,"name":"n2","host":2"#, r#""id":2,"name":"n2","host":2,"race":true"#);
-    let mut world = up_with(config::read(&text), 4);
+    let mut world = up_with(Rules::ALL, config::read(&text), 4);
     world.guests.get_mut(&2).unwrap().storage_answers = false;
     world.hit(2, Mood::Panicked);
     told_down(&mut world, 2, 2, 50);
@@ -141,7 +126,7 @@ fn f3_a_device_that_covers_two_hosts_is_used_only_when_both_are_condemned_by_nam
     // One switch cuts hosts 4 and 5; host 5 has no other device.
     let text = config::json(5, 5).replace(r#""covers":[5]"#, r#""covers":[4,5]"#);
     for seed in 5..10 {
-        let mut world = up_with(config::read(&text), seed);
+        let mut world = up_with(Rules::ALL, config::read(&text), seed);
         // Neither of them is to lead: nobody uses a device that covers the leader.
         while let Some(leader @ (4 | 5)) = world.leader() {
             world.kill_appliance(leader);

@@ -1,34 +1,15 @@
 //! What holds the harness back, and what operators ask, on the deterministic network.
 #![allow(clippy::unwrap_used)]
 
-use palisade_core::config::Config;
 use palisade_core::fencing::Class;
 use palisade_core::id::{HostId, NodeId};
+use palisade_core::rule::Rules;
 use palisade_core::state::State;
 use palisade_core::status::{HistoryEntry, HostState, Reason};
 use palisade_core::wire::node::{Message, NodeState, Operation, Refusal, Target, Wish};
+use palisade_tests::scenarios::stage::{back, members, told_down, up_with, whole};
 use palisade_tests::sim::operator::{of_host, of_node};
 use palisade_tests::sim::{Bmc, Mood, World, config};
-
-fn up_with(config: &'static Config, seed: u64) -> World {
-    let mut world = World::new(config, seed);
-    world.power_all();
-    assert!(world.run_until_true(15_000, World::all_up), "seed {seed}: not all up\n{}", world.story());
-    world
-}
-
-fn up(hosts: u8, seed: u64) -> World {
-    up_with(config::cluster(hosts), seed)
-}
-
-fn back(world: &mut World) {
-    assert!(world.run_until_true(120_000, World::all_up), "not all up again\n{}", world.story());
-}
-
-fn members(world: &World) -> Vec<u8> {
-    let leader = world.leader().unwrap();
-    world.hosts.keys().filter(|&host| host != leader).collect()
-}
 
 fn view(world: &World) -> &State {
     world.hosts[&world.leader().unwrap()].view().unwrap()
@@ -49,12 +30,6 @@ fn record_of(world: &World, node: u8) -> HistoryEntry {
     *records.next().unwrap_or_else(|| panic!("no record of node {node}\n{}", world.story()))
 }
 
-fn told_down(world: &mut World, node: u8, survivors: usize, within_ms: u64) {
-    let since = world.now;
-    let told = world.run_until_true(within_ms, |w| w.truth.told_down(node, since) >= survivors);
-    assert!(told, "node {node} is not down for {survivors} within {within_ms} ms\n{}", world.story());
-}
-
 fn granted(world: &mut World, host: u8, operation: Operation) -> u64 {
     world.operate(host, operation);
     match world.answer_of(host, 2_000) {
@@ -73,7 +48,7 @@ fn refused(world: &mut World, host: u8, operation: Operation) -> Refusal {
 
 #[test]
 fn h1_the_brake_accuses_three_at_a_time_and_the_rest_when_those_are_confirmed() {
-    let mut world = up(11, 1);
+    let mut world = whole(11, 1);
     let victims: Vec<u8> = members(&world).into_iter().take(5).collect();
     for &host in &victims {
         world.bmcs.insert(host, Bmc::Works(2_000_000));
@@ -93,7 +68,7 @@ fn h1_the_brake_accuses_three_at_a_time_and_the_rest_when_those_are_confirmed() 
 
 #[test]
 fn h1_when_no_proof_comes_the_brake_lets_all_go_after_brake_ms() {
-    let mut world = up(9, 2);
+    let mut world = whole(9, 2);
     let victims: Vec<u8> = members(&world).into_iter().take(4).collect();
     for &host in &victims {
         world.bmcs.insert(host, Bmc::Dead);
@@ -110,7 +85,7 @@ fn h1_when_no_proof_comes_the_brake_lets_all_go_after_brake_ms() {
 #[test]
 fn h1_of_two_votes_never_both_are_condemned() {
     for seed in 0..6 {
-        let mut world = up_with(config::cluster_with_votes(3, 2), seed);
+        let mut world = up_with(Rules::ALL, config::cluster_with_votes(3, 2), seed);
         let leader = world.leader().unwrap();
         let other = 3 - leader;
         let (first, second) = if seed % 2 == 0 { (other, leader) } else { (leader, other) };
@@ -137,7 +112,7 @@ fn h1_of_two_votes_never_both_are_condemned() {
 
 #[test]
 fn h1_what_is_known_and_not_guessed_waits_for_no_brake() {
-    let mut world = up(9, 3);
+    let mut world = whole(9, 3);
     let hosts = members(&world);
     for &host in &hosts[..4] {
         world.bmcs.insert(host, Bmc::Dead);
@@ -155,7 +130,7 @@ fn c4_the_end_of_a_trusted_guard_lease_is_a_proof_and_that_of_others_is_none() {
     for trusted in [true, false] {
         let with = if trusted { r#""trust_lease":true,"levels":[["bmc"# } else { r#""levels":[["bmc"# };
         let text = config::json(3, 3).replace(r#""levels":[["bmc"#, with);
-        let mut world = up_with(config::read(&text), 4);
+        let mut world = up_with(Rules::ALL, config::read(&text), 4);
         let host = members(&world)[0];
         world.bmcs.insert(host, Bmc::Dead);
         world.each_path(|(from, to, _), path| path.cut = from == host || to == host);
@@ -178,7 +153,7 @@ fn c4_the_end_of_a_trusted_guard_lease_is_a_proof_and_that_of_others_is_none() {
 #[test]
 fn h4_a_paused_runs_silence_is_no_lease_proof_not_even_when_the_pause_is_over() {
     let text = config::json(3, 3).replace(r#""levels":[["bmc"#, r#""trust_lease":true,"levels":[["bmc"#);
-    let mut world = up_with(config::read(&text), 5);
+    let mut world = up_with(Rules::ALL, config::read(&text), 5);
     let host = members(&world)[0];
     granted(&mut world, host, of_node(Wish::Pause, host, 3_000));
     world.bmcs.insert(host, Bmc::Dead);
@@ -189,7 +164,7 @@ fn h4_a_paused_runs_silence_is_no_lease_proof_not_even_when_the_pause_is_over() 
 
 #[test]
 fn h4_an_announced_pause_is_not_accused_survives_its_leader_and_ends_by_itself() {
-    let mut world = up(3, 6);
+    let mut world = whole(3, 6);
     let leader = world.leader().unwrap();
     let node = members(&world)[0];
     granted(&mut world, node, of_node(Wish::Pause, node, 8_000));
@@ -208,7 +183,7 @@ fn h4_an_announced_pause_is_not_accused_survives_its_leader_and_ends_by_itself()
 
 #[test]
 fn h4_a_resumed_run_is_accused_for_its_next_silence() {
-    let mut world = up(3, 7);
+    let mut world = whole(3, 7);
     let node = members(&world)[0];
     granted(&mut world, node, of_node(Wish::Pause, node, 60_000));
     granted(&mut world, node, of_node(Wish::Resume, node, 0));
@@ -219,7 +194,7 @@ fn h4_a_resumed_run_is_accused_for_its_next_silence() {
 
 #[test]
 fn h3_maintenance_spares_its_target_until_it_ends_and_is_no_proof() {
-    let mut world = up(3, 8);
+    let mut world = whole(3, 8);
     let node = members(&world)[0];
     granted(&mut world, node, of_node(Wish::Maintain, node, 6_000));
     world.hit(node, Mood::Hung);
@@ -244,7 +219,7 @@ fn h3_maintenance_spares_its_target_until_it_ends_and_is_no_proof() {
 
 #[test]
 fn h3_a_host_in_maintenance_is_not_ordered_off() {
-    let mut world = up(3, 9);
+    let mut world = whole(3, 9);
     let host = members(&world)[0];
     let at = world.leader().unwrap();
     granted(&mut world, at, Operation { force: true, ..of_host(Wish::Maintain, host, 8_000) });
@@ -257,7 +232,7 @@ fn h3_a_host_in_maintenance_is_not_ordered_off() {
 
 #[test]
 fn an_acknowledgement_is_a_proof_by_whoever_gave_it() {
-    let mut world = up(3, 10);
+    let mut world = whole(3, 10);
     let host = members(&world)[0];
     let at = world.leader().unwrap();
     assert_eq!(refused(&mut world, at, of_host(Wish::Acknowledge, host, 0)), Refusal::NotCondemned);
@@ -277,7 +252,7 @@ fn an_acknowledgement_is_a_proof_by_whoever_gave_it() {
 
 #[test]
 fn a_fence_names_whoever_wanted_it_across_leaders() {
-    let mut world = up(3, 11);
+    let mut world = whole(3, 11);
     let leader = world.leader().unwrap();
     let node = members(&world)[0];
     granted(&mut world, node, of_node(Wish::Fence, node, 0));
@@ -294,7 +269,7 @@ fn a_fence_names_whoever_wanted_it_across_leaders() {
 #[test]
 fn i3_a_request_that_the_leader_took_into_its_grave_is_asked_again() {
     for seed in 0..5 {
-        let mut world = up(3, seed);
+        let mut world = whole(3, seed);
         let leader = world.leader().unwrap();
         let (at, node) = (members(&world)[0], members(&world)[1]);
         world.kill_appliance(leader);
@@ -307,7 +282,7 @@ fn i3_a_request_that_the_leader_took_into_its_grave_is_asked_again() {
 
 #[test]
 fn a_node_does_not_operate_and_nobody_that_is_not_configured_is_operated_on() {
-    let mut world = up(3, 12);
+    let mut world = whole(3, 12);
     let at = members(&world)[0];
     assert_eq!(refused(&mut world, at, of_node(Wish::Maintain, 77, 1000)), Refusal::BadRequest);
     assert_eq!(refused(&mut world, at, of_host(Wish::Pause, 1, 1000)), Refusal::BadRequest);
@@ -320,7 +295,7 @@ fn a_node_does_not_operate_and_nobody_that_is_not_configured_is_operated_on() {
 
 #[test]
 fn h2_a_node_that_keeps_dying_is_held_off_longer_each_time_and_the_last_one_never() {
-    let mut world = up(3, 13);
+    let mut world = whole(3, 13);
     let node = members(&world)[0];
     let mut took = Vec::new();
     for _ in 0..4 {

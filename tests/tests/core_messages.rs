@@ -4,15 +4,8 @@
 #![allow(clippy::unwrap_used)]
 
 use palisade_core::rule::{Rule, Rules};
+use palisade_tests::scenarios::stage::whole;
 use palisade_tests::sim::{Habit, Mood, World, config};
-
-/// A world of so many hosts in which all is up.
-fn up(hosts: u8, seed: u64) -> World {
-    let mut world = World::new(config::cluster(hosts), seed);
-    world.power_all();
-    assert!(world.run_until_true(15_000, World::all_up), "seed {seed}: not all up\n{}", world.story());
-    world
-}
 
 /// The end of every message has been heard by its sender, within so many milliseconds.
 fn settled(world: &mut World, within_ms: u64) {
@@ -23,7 +16,7 @@ fn settled(world: &mut World, within_ms: u64) {
 #[test]
 fn every_message_arrives_and_is_acknowledged() {
     for seed in 0..5 {
-        let mut world = up(3, seed);
+        let mut world = whole(3, seed);
         for _ in 0..200 {
             for (from, to) in [(1, 2), (2, 1), (1, 3), (3, 1), (2, 3), (3, 2)] {
                 world.post(from, to);
@@ -60,7 +53,7 @@ fn nodes_of_one_host_speak_without_the_network() {
 #[test]
 fn loss_and_second_copies_neither_lose_nor_repeat() {
     for seed in 0..10 {
-        let mut world = up(3, 100 + seed);
+        let mut world = whole(3, 100 + seed);
         world.each_path(|_, path| {
             path.loss = 300;
             path.duplicate = 200;
@@ -79,7 +72,7 @@ fn loss_and_second_copies_neither_lose_nor_repeat() {
 
 #[test]
 fn a_receiver_that_does_not_read_blocks_only_its_own_streams() {
-    let mut world = up(3, 4);
+    let mut world = whole(3, 4);
     world.guests.get_mut(&2).unwrap().mail.deaf = true;
     for _ in 0..100 {
         world.post(1, 2);
@@ -96,7 +89,7 @@ fn a_receiver_that_does_not_read_blocks_only_its_own_streams() {
 
 /// Messages both ways while `fault` strikes, and what became of them: taken, acknowledged, given up.
 fn through(seed: u64, habit: Habit, fault: impl Fn(&mut World)) -> (u64, u64, u64) {
-    let mut world = up(3, seed);
+    let mut world = whole(3, seed);
     for guest in world.guests.values_mut() {
         guest.mail.habit = habit;
     }

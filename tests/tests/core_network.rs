@@ -1,31 +1,13 @@
 //! The core on the deterministic test network: short named stories on three to five hosts, then many seeds with faults.
 #![allow(clippy::unwrap_used)]
 
+use palisade_tests::scenarios::stage::{back, told_down, whole};
 use palisade_tests::sim::story::{faults_then_peace, hosts_of};
 use palisade_tests::sim::{Bmc, Mood, Trace, World, config};
 
-/// A world of so many hosts in which all is up.
-fn up(hosts: u8, seed: u64) -> World {
-    let mut world = World::new(config::cluster(hosts), seed);
-    world.power_all();
-    assert!(world.run_until_true(15_000, World::all_up), "seed {seed}: not all up\n{}", world.story());
-    world
-}
-
-/// Everybody else was told that this node is down, within so many milliseconds.
-fn told_down(world: &mut World, node: u8, survivors: usize, within_ms: u64) {
-    let since = world.now;
-    let told = world.run_until_true(within_ms, |w| w.truth.told_down(node, since) >= survivors);
-    assert!(told, "node {node} is not down for {survivors} within {within_ms} ms\n{}", world.story());
-}
-
-fn back(world: &mut World) {
-    assert!(world.run_until_true(30_000, World::all_up), "not all up again\n{}", world.story());
-}
-
 #[test]
 fn first_boot_with_all_votes() {
-    let world = up(3, 1);
+    let world = whole(3, 1);
     assert!(world.leader().is_some());
     assert!(world.truth.downs.is_empty() && world.truth.orders.is_empty() && world.truth.resets.is_empty());
 }
@@ -49,7 +31,7 @@ fn a_first_boot_without_one_host_waits_for_it_and_then_reads_its_power() {
 #[test]
 fn a_vm_that_exits_is_down_within_milliseconds_and_comes_back() {
     for seed in 0..10 {
-        let mut world = up(3, seed);
+        let mut world = whole(3, seed);
         world.hit(3, Mood::Gone);
         told_down(&mut world, 3, 2, 20);
         back(&mut world);
@@ -60,7 +42,7 @@ fn a_vm_that_exits_is_down_within_milliseconds_and_comes_back() {
 #[test]
 fn a_panic_is_stopped_reset_and_confirmed() {
     for seed in 0..10 {
-        let mut world = up(3, seed);
+        let mut world = whole(3, seed);
         world.hit(2, Mood::Panicked);
         told_down(&mut world, 2, 2, 50);
         back(&mut world);
@@ -69,7 +51,7 @@ fn a_panic_is_stopped_reset_and_confirmed() {
 
 #[test]
 fn a_hang_is_found_by_its_silence() {
-    let mut world = up(3, 3);
+    let mut world = whole(3, 3);
     world.hit(1, Mood::Hung);
     let start = world.now;
     told_down(&mut world, 1, 2, 2_000);
@@ -79,7 +61,7 @@ fn a_hang_is_found_by_its_silence() {
 
 #[test]
 fn where_qmp_hangs_with_the_storage_the_guard_kills() {
-    let mut world = up(3, 4);
+    let mut world = whole(3, 4);
     world.guests.get_mut(&2).unwrap().storage_answers = false;
     world.hit(2, Mood::Panicked);
     told_down(&mut world, 2, 2, 3_000);
@@ -89,7 +71,7 @@ fn where_qmp_hangs_with_the_storage_the_guard_kills() {
 #[test]
 fn a_frozen_host_is_switched_off_and_turned_on_again() {
     for seed in 0..5 {
-        let mut world = up(3, seed);
+        let mut world = whole(3, seed);
         let leader = world.leader().unwrap();
         let victim = (1..=3).find(|&h| h != leader).unwrap();
         world.freeze(victim, true);
@@ -101,7 +83,7 @@ fn a_frozen_host_is_switched_off_and_turned_on_again() {
 #[test]
 fn the_leaders_host_loses_power() {
     for seed in 0..10 {
-        let mut world = up(3, seed);
+        let mut world = whole(3, seed);
         let leader = world.leader().unwrap();
         let start = world.now;
         world.power_off(leader);
@@ -114,7 +96,7 @@ fn the_leaders_host_loses_power() {
 #[test]
 fn an_appliance_alone_that_dies_fences_nobody() {
     for seed in 0..10 {
-        let mut world = up(3, seed);
+        let mut world = whole(3, seed);
         for victim in [world.leader().unwrap(), 1, 2, 3] {
             world.kill_appliance(victim);
             world.run_ms(6_000);
@@ -134,7 +116,7 @@ fn an_appliance_alone_that_dies_fences_nobody() {
 
 #[test]
 fn one_dead_link_or_a_short_one_way_cut_fences_nobody() {
-    let mut world = up(3, 7);
+    let mut world = whole(3, 7);
     world.each_path(|(_, _, link), path| path.cut = link == 0);
     world.run_ms(5_000);
     world.each_path(|(from, _, link), path| path.cut = link == 0 || from == 2);
@@ -147,7 +129,7 @@ fn one_dead_link_or_a_short_one_way_cut_fences_nobody() {
 #[test]
 fn a_minority_fences_nobody_and_its_nodes_end_by_their_leases() {
     for seed in 0..5 {
-        let mut world = up(5, seed);
+        let mut world = whole(5, seed);
         world.each_path(|(from, to, _), path| path.cut = (from <= 2) != (to <= 2));
         world.truth.quorum_side = Some(vec![3, 4, 5]);
         world.bmcs.insert(1, Bmc::Dead);
@@ -163,7 +145,7 @@ fn a_minority_fences_nobody_and_its_nodes_end_by_their_leases() {
 
 #[test]
 fn a_dead_bmc_gives_no_verdict_until_it_answers() {
-    let mut world = up(3, 9);
+    let mut world = whole(3, 9);
     let leader = world.leader().unwrap();
     let victim = (1..=3).find(|&h| h != leader).unwrap();
     world.bmcs.insert(victim, Bmc::Dead);
@@ -177,7 +159,7 @@ fn a_dead_bmc_gives_no_verdict_until_it_answers() {
 
 #[test]
 fn the_second_death_of_a_node_needs_a_second_proof() {
-    let mut world = up(3, 10);
+    let mut world = whole(3, 10);
     for _ in 0..2 {
         let incarnation = world.guests[&2].incarnation;
         world.hit(2, Mood::Panicked);
@@ -189,7 +171,7 @@ fn the_second_death_of_a_node_needs_a_second_proof() {
 
 #[test]
 fn a_paused_vm_is_not_called_down_before_it_was_reset() {
-    let mut world = up(3, 11);
+    let mut world = whole(3, 11);
     world.hit(3, Mood::Paused);
     told_down(&mut world, 3, 2, 2_500);
     back(&mut world);
@@ -198,7 +180,7 @@ fn a_paused_vm_is_not_called_down_before_it_was_reset() {
 #[test]
 fn lossy_links_cost_nobody_his_life() {
     for seed in 0..5 {
-        let mut world = up(3, seed);
+        let mut world = whole(3, seed);
         world.each_path(|(_, _, link), path| {
             path.loss = if link == 0 { 300 } else { 20 };
             path.duplicate = 50;
@@ -216,7 +198,7 @@ fn lossy_links_cost_nobody_his_life() {
 
 #[test]
 fn a_state_of_several_pieces_reaches_forty_one_hosts() {
-    let mut world = up(41, 12);
+    let mut world = whole(41, 12);
     let leader = world.leader().unwrap();
     let victim = if leader == 41 { 40 } else { 41 };
     let start = world.now;

@@ -2,18 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use palisade_core::fencing::Action;
-use palisade_tests::sim::{Bmc, World, config};
-
-fn up(hosts: u8, seed: u64) -> World {
-    let mut world = World::new(config::cluster(hosts), seed);
-    world.power_all();
-    assert!(world.run_until_true(15_000, World::all_up), "seed {seed}: not all up\n{}", world.story());
-    world
-}
-
-fn back(world: &mut World) {
-    assert!(world.run_until_true(60_000, World::all_up), "not all up again\n{}", world.story());
-}
+use palisade_tests::scenarios::stage::{back, whole};
+use palisade_tests::sim::{Bmc, World};
 
 /// A host that does not lead.
 fn member(world: &World) -> u8 {
@@ -31,7 +21,7 @@ fn cut(world: &mut World, host: u8, in_too: bool, cut: bool) {
 
 #[test]
 fn e8_a_guest_that_resets_within_its_run_is_down_before_it_is_up_again() {
-    let mut world = up(3, 1);
+    let mut world = whole(3, 1);
     let (old, since) = (world.guests[&2].incarnation, world.now);
     world.reset_guest(2);
     back(&mut world);
@@ -45,7 +35,7 @@ fn e8_a_guest_that_resets_within_its_run_is_down_before_it_is_up_again() {
 
 #[test]
 fn e9_a_host_that_boots_anew_proves_the_end_of_all_that_ran_there() {
-    let mut world = up(3, 2);
+    let mut world = whole(3, 2);
     let host = member(&world);
     let old = world.guests[&host].incarnation;
     world.power_off(host);
@@ -57,7 +47,7 @@ fn e9_a_host_that_boots_anew_proves_the_end_of_all_that_ran_there() {
 
 #[test]
 fn a6_a_member_that_hears_nobody_is_not_alive_although_it_is_heard() {
-    let mut world = up(3, 3);
+    let mut world = whole(3, 3);
     let host = member(&world);
     let since = world.now;
     world.each_path(|(_, to, _), path| path.cut = to == host);
@@ -69,7 +59,7 @@ fn a6_a_member_that_hears_nobody_is_not_alive_although_it_is_heard() {
 
 #[test]
 fn f5_a_condemned_host_that_can_hear_again_ends_its_nodes_and_comes_back_without_its_bmc() {
-    let mut world = up(3, 4);
+    let mut world = whole(3, 4);
     let host = member(&world);
     world.bmcs.insert(host, Bmc::Dead);
     cut(&mut world, host, true, true);
@@ -84,7 +74,7 @@ fn f5_a_condemned_host_that_can_hear_again_ends_its_nodes_and_comes_back_without
 
 #[test]
 fn f2_on_is_ordered_only_after_the_proof_and_a_bounded_number_of_times() {
-    let mut world = up(3, 5);
+    let mut world = whole(3, 5);
     let host = member(&world);
     world.freeze(host, true);
     world.run_ms(2_000);
@@ -99,7 +89,7 @@ fn f2_on_is_ordered_only_after_the_proof_and_a_bounded_number_of_times() {
 
 #[test]
 fn a8_a_leader_that_stalls_twice_steps_down_and_fences_nobody() {
-    let mut world = up(3, 6);
+    let mut world = whole(3, 6);
     let leader = world.leader().unwrap();
     for _ in 0..2 {
         world.freeze(leader, true);
@@ -114,7 +104,7 @@ fn a8_a_leader_that_stalls_twice_steps_down_and_fences_nobody() {
 
 #[test]
 fn d5_a_host_without_member_nodes_is_left_out_and_not_fenced() {
-    let mut world = up(5, 7);
+    let mut world = whole(5, 7);
     let host = member(&world);
     world.hit(host, palisade_tests::sim::Mood::Panicked);
     world.run_ms(100);
@@ -127,7 +117,7 @@ fn d5_a_host_without_member_nodes_is_left_out_and_not_fenced() {
 
 #[test]
 fn a_voter_that_is_out_of_the_view_still_elects() {
-    let mut world = up(3, 8);
+    let mut world = whole(3, 8);
     let leader = world.leader().unwrap();
     let witness = member(&world);
     world.hit(witness, palisade_tests::sim::Mood::Panicked);
@@ -146,7 +136,7 @@ fn a_voter_that_is_out_of_the_view_still_elects() {
 #[test]
 fn f2_a_host_that_booted_anew_is_not_hit_by_the_order_that_was_out_for_it() {
     for seed in 0..60 {
-        let mut world = up(3, seed);
+        let mut world = whole(3, seed);
         let host = member(&world);
         world.bmcs.insert(host, Bmc::Dead);
         world.power_off(host);

@@ -3,18 +3,8 @@
 
 use palisade_core::id::HostId;
 use palisade_core::status::HostState;
+use palisade_tests::scenarios::stage::{back, whole};
 use palisade_tests::sim::{Bmc, Mood, Stop, Wish, World, config};
-
-fn up(hosts: u8, seed: u64) -> World {
-    let mut world = World::new(config::cluster(hosts), seed);
-    world.power_all();
-    assert!(world.run_until_true(15_000, World::all_up), "seed {seed}: not all up\n{}", world.story());
-    world
-}
-
-fn back(world: &mut World) {
-    assert!(world.run_until_true(60_000, World::all_up), "not all up again: {}\n{}", world.unrest(), world.story());
-}
 
 /// A HELLO after a RESET proves the end of the memory, not of what the host still writes for it.
 #[test]
@@ -35,7 +25,7 @@ fn e5_a_reset_proves_nothing_where_disks_do_not_qualify() {
 #[test]
 fn a_kernel_that_panics_and_boots_anew_while_nobody_leads_is_a_member_again() {
     for seed in 0..5 {
-        let mut world = up(3, seed);
+        let mut world = whole(3, seed);
         let leader = world.leader().unwrap();
         let node = (1..=3).find(|&host| host != leader).unwrap();
         world.power_off(leader);
@@ -50,7 +40,7 @@ fn a_kernel_that_panics_and_boots_anew_while_nobody_leads_is_a_member_again() {
 /// not commit would be committed when the accused are well again (SAFETY A3, H1).
 #[test]
 fn who_hears_no_quorum_accuses_nobody() {
-    let mut world = up(5, 2);
+    let mut world = whole(5, 2);
     let leader = world.leader().unwrap();
     let others: Vec<u8> = (1..=5).filter(|&host| host != leader).collect();
     let [condemned, far, further, _] = others[..] else { panic!("four others") };
@@ -104,7 +94,7 @@ fn hosts_that_cannot_fence_their_nodes_alone_are_not_fenced_all_at_once() {
 #[test]
 fn who_boots_in_a_run_that_was_reset_for_good_is_a_member_again() {
     for seed in 0..5 {
-        let mut world = up(3, seed);
+        let mut world = whole(3, seed);
         let leader = world.leader().unwrap();
         let node = (1..=3).find(|&host| host != leader).unwrap();
         let since = world.now;
@@ -122,7 +112,7 @@ fn who_boots_in_a_run_that_was_reset_for_good_is_a_member_again() {
 #[test]
 fn a_leader_that_was_stopped_and_deposed_fences_nobody_with_its_own_hands() {
     for seed in 0..3 {
-        let mut world = up(5, seed);
+        let mut world = whole(5, seed);
         let leader = world.leader().unwrap();
         let host = (1..=5).find(|&host| host != leader).unwrap();
         let old = world.guests[&host].incarnation;
@@ -150,7 +140,7 @@ fn a_leader_that_was_stopped_and_deposed_fences_nobody_with_its_own_hands() {
 #[test]
 fn who_left_while_a_member_heard_nothing_is_nobodys_death() {
     for seed in 0..5 {
-        let mut world = up(5, seed);
+        let mut world = whole(5, seed);
         let leader = world.leader().unwrap();
         let others: Vec<u8> = (1..=5).filter(|&host| host != leader).collect();
         let (deaf, leaver) = (others[0], others[1]);
@@ -188,7 +178,7 @@ fn who_left_while_a_member_heard_nothing_is_nobodys_death() {
 #[test]
 fn a_vm_that_exits_is_gone_no_sooner_for_being_killed() {
     for seed in 0..10 {
-        let mut world = up(3, seed);
+        let mut world = whole(3, seed);
         let leader = world.leader().unwrap();
         let node = (1..=3).find(|&host| host != leader).unwrap();
         let old = world.guests[&node].incarnation;

@@ -389,3 +389,6 @@ fn raise(next: &mut State, node: NodeId, host: HostId, local: &LocalNode, boot: 
     }
     due
 }
+
+#[cfg(test)]
+pub mod tests;

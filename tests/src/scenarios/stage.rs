@@ -15,6 +15,15 @@ pub fn up(rules: Rules, hosts: u8, seed: u64) -> World {
     up_with(rules, config::cluster(hosts), seed)
 }
 
+/// The same, with all rules.
+///
+/// # Panics
+/// Not all came up.
+#[must_use]
+pub fn whole(hosts: u8, seed: u64) -> World {
+    up(Rules::ALL, hosts, seed)
+}
+
 /// The same, of this configuration.
 ///
 /// # Panics

@@ -1,53 +1,41 @@
 //! The barrier step by step: a view, what members said, and the next view, as a leader sees them.
 
 use super::barrier;
-use super::reports::Reports;
-use crate::config::Config;
 use crate::config::parse::tests::{SAMPLE, read};
-use crate::decide::Facts;
-use crate::fencing::Class;
-use crate::fencing::ages::Ages;
-use crate::fencing::harness::Harness;
-use crate::heartbeat::Watch;
+use crate::decide::tests::Scene;
 use crate::id::{HostId, Incarnation, Label, NodeId, Run, Volume};
-use crate::rule::Rules;
 use crate::state::groups::{Phase, Standing};
-use crate::state::{Evidence, State};
 use crate::status::Reason;
 use crate::time::Instant;
 use crate::wire::message::{GroupReport, Wish};
-use crate::wire::node::{NodeState, Target};
-use std::boxed::Box;
+use crate::wire::node::NodeState;
+use core::ops::{Deref, DerefMut};
 use std::vec::Vec;
 
 const VOLUME: Volume = Label([7; 16]);
 
 struct World {
-    config: Box<Config>,
-    watch: Box<Watch>,
-    harness: Box<Harness>,
-    reports: Box<Reports>,
-    takeovers: Box<crate::takeover::reports::Reports>,
-    view: Box<State>,
-    now: Instant,
+    scene: Scene,
     number: u32,
 }
 
+impl Deref for World {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.scene
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Scene {
+        &mut self.scene
+    }
+}
+
 impl World {
-    /// Three nodes that are up as incarnations 11, 12 and 13, in one cluster.
     fn new() -> Self {
-        let mut config = read(SAMPLE);
-        config.clusters.clear();
-        let mut view = Box::new(State::EMPTY);
-        view.version = 100;
-        for node in 1..=3 {
-            view.raise(NodeId::new(node), HostId::new(node), 10 + u64::from(node), Run { boot: 1, counter: 1 });
-        }
-        let mut reports = Box::new(Reports::EMPTY);
-        reports.begin(Instant::ZERO);
-        let (watch, harness) = (Box::new(Watch::EMPTY), Box::new(Harness::EMPTY));
-        let takeovers = Box::new(crate::takeover::reports::Reports::EMPTY);
-        Self { config, watch, harness, reports, takeovers, view, now: Instant::ZERO, number: 0 }
+        Self { scene: Scene::new(), number: 0 }
     }
 
     fn group(&self) -> u8 {
@@ -69,12 +57,12 @@ impl World {
     /// What this node said so far, and now says otherwise.
     fn says(&mut self, node: u8, change: impl FnOnce(&mut GroupReport, u64)) {
         let (id, incarnation) = (NodeId::new(node), self.incarnation(node));
-        let known = self.reports.of(id, incarnation, VOLUME).copied();
+        let known = self.groups.of(id, incarnation, VOLUME).copied();
         let mut report = known.unwrap_or(GroupReport::new(id, incarnation, VOLUME));
         change(&mut report, self.generation());
         self.number += 1;
         report.number = self.number;
-        self.reports.take(HostId::new(node), 1, &report);
+        self.groups.take(HostId::new(node), 1, &report);
     }
 
     fn joins(&mut self, node: u8) {
@@ -97,54 +85,7 @@ impl World {
 
     /// Looks once. Whether a view was committed.
     fn look(&mut self) -> bool {
-        let mut next = self.view.clone();
-        next.version += 1;
-        let facts = Facts {
-            now: self.now,
-            me: HostId::new(1),
-            config: &self.config,
-            watch: &self.watch,
-            harness: &self.harness,
-            groups: &self.reports,
-            takeovers: &self.takeovers,
-            ages: &Ages::EMPTY,
-            since: Instant::ZERO,
-            released: false,
-            cold: &crate::cold::Cold::EMPTY,
-            rules: Rules::ALL,
-        };
-        if barrier::decide(&facts, &mut next, false) {
-            self.commit(next);
-            return true;
-        }
-        self.reports.settle(&self.view);
-        assert!(
-            *next.groups.memberships() == *self.view.groups.memberships(),
-            "a look that finds nothing changes nothing"
-        );
-        false
-    }
-
-    fn commit(&mut self, next: Box<State>) {
-        self.view = next;
-        self.reports.committed(self.now, &self.view);
-    }
-
-    /// Something happened to the nodes themselves.
-    fn happens(&mut self, change: impl FnOnce(&mut State)) {
-        let mut next = self.view.clone();
-        next.version += 1;
-        change(&mut next);
-        self.commit(next);
-    }
-
-    fn condemned(&mut self, node: u8) {
-        self.happens(|view| view.condemn(Target::Node(NodeId::new(node)), Reason::Silent, view.version));
-    }
-
-    fn confirmed(&mut self, node: u8) {
-        let evidence = Evidence::by_itself(Class::VmGone);
-        self.happens(|view| view.confirm(Target::Node(NodeId::new(node)), Reason::VmGone, &evidence, view.version));
+        self.scene.look(|facts, next| barrier::decide(facts, next, false))
     }
 
     fn reboots(&mut self, node: u8, incarnation: Incarnation) {
@@ -408,16 +349,16 @@ fn a_volume_belongs_to_one_cluster_and_a_node_to_its_own() {
 fn where_nothing_is_open_nothing_is_looked_at() {
     let mut world = World::of(&[1, 2, 3]);
     assert!(!world.look());
-    assert!(world.reports.is_settled(world.view.version));
+    assert!(world.groups.is_settled(world.view.version));
     world.leaves(3);
-    assert!(!world.reports.is_settled(world.view.version));
+    assert!(!world.groups.is_settled(world.view.version));
 }
 
 #[test]
 fn a_report_that_was_overtaken_says_nothing() {
     let mut world = World::of(&[1, 2]);
     let late = GroupReport { number: 1, wish: Wish::Leave, ..GroupReport::new(NodeId::new(1), 11, VOLUME) };
-    assert!(!world.reports.take(HostId::new(1), 1, &late));
+    assert!(!world.groups.take(HostId::new(1), 1, &late));
     assert!(!world.look());
 }
 
@@ -428,11 +369,11 @@ fn a_report_that_another_nodes_overtook_counts_and_only_a_wish_that_may_be_grant
     let of =
         |node: u8, number| GroupReport { number, ..GroupReport::new(NodeId::new(node), 10 + u64::from(node), VOLUME) };
     let host = HostId::new(1);
-    assert!(world.reports.take(host, 1, &GroupReport { stopped: 1, ..of(2, 900) }));
-    assert!(world.reports.take(host, 1, &GroupReport { stopped: 1, ..of(1, 899) }), "of another node");
-    assert!(!world.reports.take(host, 1, &GroupReport { wish: Wish::Leave, ..of(1, 898) }), "of the same");
-    assert!(world.reports.take(host, 1, &GroupReport { wish: Wish::Join, stopped: 1, ..of(3, 897) }));
-    assert!(world.reports.wishes().next().is_none(), "who is not known may have joined and left already");
-    assert!(world.reports.take(host, 1, &GroupReport { wish: Wish::Join, stopped: 1, ..of(3, 898) }));
-    assert_eq!(world.reports.wishes().count(), 1, "it says so again");
+    assert!(world.groups.take(host, 1, &GroupReport { stopped: 1, ..of(2, 900) }));
+    assert!(world.groups.take(host, 1, &GroupReport { stopped: 1, ..of(1, 899) }), "of another node");
+    assert!(!world.groups.take(host, 1, &GroupReport { wish: Wish::Leave, ..of(1, 898) }), "of the same");
+    assert!(world.groups.take(host, 1, &GroupReport { wish: Wish::Join, stopped: 1, ..of(3, 897) }));
+    assert!(world.groups.wishes().next().is_none(), "who is not known may have joined and left already");
+    assert!(world.groups.take(host, 1, &GroupReport { wish: Wish::Join, stopped: 1, ..of(3, 898) }));
+    assert_eq!(world.groups.wishes().count(), 1, "it says so again");
 }

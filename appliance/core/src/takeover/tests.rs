@@ -1,34 +1,34 @@
 //! Takeovers step by step: a view, what owners said, and the next view, as a leader sees them.
 
 use super::assign;
-use super::reports::Reports;
-use crate::config::parse::tests::{SAMPLE, read};
-use crate::config::{Config, Service as Configured};
-use crate::decide::Facts;
-use crate::fencing::Class;
-use crate::fencing::harness::Harness;
-use crate::groups;
-use crate::heartbeat::Watch;
+use crate::config::Service as Configured;
+use crate::decide::tests::Scene;
 use crate::id::{HostId, Incarnation, Label, NodeId, Run};
 use crate::limits::{RELEASE, SERVICES_MAX, TAKEOVERS_MAX};
-use crate::rule::Rules;
 use crate::state::groups::{Membership, Phase, Standing};
 use crate::state::takeovers::{Progress, Service, TakeoverRow};
-use crate::state::{Evidence, State};
 use crate::status::Reason;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::message::{Heartbeat, TakeoverReport};
-use crate::wire::node::{NodeState, Target};
-use std::boxed::Box;
+use crate::wire::node::NodeState;
+use core::ops::{Deref, DerefMut};
 
 struct World {
-    config: Box<Config>,
-    watch: Box<Watch>,
-    harness: Box<Harness>,
-    groups: Box<groups::reports::Reports>,
-    reports: Box<Reports>,
-    view: Box<State>,
-    now: Instant,
+    scene: Scene,
+}
+
+impl Deref for World {
+    type Target = Scene;
+
+    fn deref(&self) -> &Scene {
+        &self.scene
+    }
+}
+
+impl DerefMut for World {
+    fn deref_mut(&mut self) -> &mut Scene {
+        &mut self.scene
+    }
 }
 
 const NAMED: Service = Service::Named(0);
@@ -36,69 +36,23 @@ const NAMED: Service = Service::Named(0);
 impl World {
     /// Three nodes that are up, on hosts that promise the same; one service, with this policy.
     fn new(policy: super::Policy) -> Self {
-        let mut config = read(SAMPLE);
-        config.clusters.clear();
-        config.services.clear();
+        let mut scene = Scene::new();
+        scene.config.services.clear();
         let name = crate::config::ShortName::try_from("queue").unwrap_or_default();
         let nodes = [3, 1, 2].into_iter().collect();
         let service = Configured { name, cluster: crate::config::ShortName::new(), nodes, policy };
-        assert!(config.services.push(service).is_ok());
-        let mut view = Box::new(State::EMPTY);
-        view.version = 100;
-        let mut watch = Box::new(Watch::EMPTY);
+        assert!(scene.config.services.push(service).is_ok());
         let mut beat = Heartbeat { number: 1, sealed: true, release: RELEASE, config_hash: 5, ..Heartbeat::NONE };
         for node in 1..=3 {
-            view.raise(NodeId::new(node), HostId::new(node), 10 + u64::from(node), Run { boot: 1, counter: 1 });
             beat.number += 1;
-            watch.take(Instant::ZERO, HostId::new(node), 1, &beat);
+            scene.watch.take(Instant::ZERO, HostId::new(node), 1, &beat);
         }
-        let (harness, reports) = (Box::new(Harness::EMPTY), Box::new(Reports::EMPTY));
-        let groups = Box::new(groups::reports::Reports::EMPTY);
-        Self { config, watch, harness, groups, reports, view, now: Instant::ZERO }
+        Self { scene }
     }
 
     /// Looks once. Whether a view was committed.
     fn look(&mut self) -> bool {
-        let mut next = self.view.clone();
-        next.version += 1;
-        let facts = Facts {
-            now: self.now,
-            me: HostId::new(1),
-            config: &self.config,
-            watch: &self.watch,
-            harness: &self.harness,
-            groups: &self.groups,
-            takeovers: &self.reports,
-            ages: &crate::fencing::ages::Ages::EMPTY,
-            since: Instant::ZERO,
-            released: false,
-            cold: &crate::cold::Cold::EMPTY,
-            rules: Rules::ALL,
-        };
-        if assign::decide(&facts, &mut next, false) {
-            self.commit(next);
-            return true;
-        }
-        self.reports.settle(&self.view);
-        assert!(next.takeovers.rows() == self.view.takeovers.rows(), "a look that finds nothing changes nothing");
-        false
-    }
-
-    fn commit(&mut self, next: Box<State>) {
-        self.view = next;
-        self.reports.committed(self.now, &self.view);
-    }
-
-    fn happens(&mut self, change: impl FnOnce(&mut State)) {
-        let mut next = self.view.clone();
-        next.version += 1;
-        change(&mut next);
-        self.commit(next);
-    }
-
-    fn confirmed(&mut self, node: u8) {
-        let evidence = Evidence::by_itself(Class::VmGone);
-        self.happens(|view| view.confirm(Target::Node(NodeId::new(node)), Reason::VmGone, &evidence, view.version));
+        self.scene.look(|facts, next| assign::decide(facts, next, false))
     }
 
     fn row(&self, service: Service, dead: u8) -> TakeoverRow {
@@ -114,11 +68,7 @@ impl World {
     fn says(&mut self, service: Service, dead: u8, taken: bool) -> bool {
         let row = self.row(service, dead);
         let (node, incarnation, token) = (row.owner, row.owner_incarnation, row.token);
-        self.reports.take(&TakeoverReport { node, incarnation, service, dead: row.dead, token, taken })
-    }
-
-    fn passes(&mut self, millis: u64) {
-        self.now += Duration::from_millis(millis);
+        self.takeovers.take(&TakeoverReport { node, incarnation, service, dead: row.dead, token, taken })
     }
 
     /// A service that its first owner has.
