@@ -5,26 +5,27 @@
 //! ```text
 //! vmlinux      the kernel as an ELF file, which QEMU's -kernel boots a good deal faster than
 //! vmlinuz      the kernel as Debian ships it
-//! initrd.img   busybox, init, the client, the modules of the lists below, hang.ko; not compressed
+//! initrd.img   busybox, init, the client, the checker, the modules of the lists below and ours; not compressed
 //! inputs       what they were made of: nothing is made again while it holds
 //! ```
 
 mod cpio;
 mod debian;
 mod modules;
+mod ours;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use crate::house::House;
 use crate::kernel::{make_folder, write};
-use crate::run::{self, Error};
+use crate::run::Error;
 use crate::setup;
 
 use cpio::Archive;
 use debian::Kernel;
 use modules::Modules;
+use ours::Ours;
 
 /// What the build takes from Debian, apart from the kernel.
 const PACKAGES: [&str; 7] = ["busybox-static", "gcc-12", "libc6-dev", "libelf1", "libssl3", "make", "xz-utils"];
@@ -40,15 +41,26 @@ const LOADED: [&str; 7] = [
 ];
 /// There for those who load them: OCFS2 with the kernel DLM, and the checksum that its journal asks for by name.
 const CARRIED: [&str; 5] = ["configfs", "dlm", "ocfs2_stackglue", "ocfs2", "crc32c_generic"];
-/// The client must run where there is no library.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// What classic o2cb needs besides, to be compared with.
+const O2CB: [&str; 3] = ["ocfs2_nodemanager", "ocfs2_dlm", "ocfs2_stack_o2cb"];
+/// Scripts of ours: where they lie in `images/node`, and where in the node.
+const SCRIPTS: [(&str, &str); 7] = [
+    ("init", "init"),
+    ("console-shell", "bin/console-shell"),
+    ("volume", "bin/volume"),
+    ("panic-now", "bin/panic"),
+    ("hang-now", "bin/hang"),
+    ("join", "bin/join"),
+    ("leave", "bin/leave"),
+];
 const BUSYBOX: &str = "/bin/busybox";
 /// A change of this program changes the image.
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     include_str!("node.rs"),
     include_str!("node/cpio.rs"),
     include_str!("node/debian.rs"),
     include_str!("node/modules.rs"),
+    include_str!("node/ours.rs"),
 ];
 
 /// A built node image.
@@ -92,89 +104,48 @@ pub fn build(house: &House) -> Result<NodeImage, Error> {
     println!("building the node's image");
     // A build that is cut short must not look like a finished one.
     write(&note, "")?;
-    let client = client(house, &folder)?;
-    let hang = hang(house, &folder, &kernel)?;
+    let ours = Ours::build(house, &folder, &kernel)?;
     write_bytes(&folder.join("vmlinuz"), &read(&kernel.compressed())?)?;
     write_bytes(&image.kernel, &debian::unpack(&kernel.compressed())?)?;
-    write_bytes(&image.initrd, &file_system(house, &kernel, &client, &hang)?)?;
+    write_bytes(&image.initrd, &file_system(house, &kernel, &ours)?)?;
     write(&note, &inputs)?;
     Ok(image)
 }
 
-/// The client, linked statically, in a target folder of its own: other flags than the host's build must not make that
-/// build start afresh each time.
-fn client(house: &House, folder: &Path) -> Result<Vec<u8>, Error> {
-    let target = folder.join("build");
-    let flags =
-        ["-Ctarget-feature=+crt-static".to_owned(), format!("--remap-path-prefix={}=.", house.root().display())];
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    run::run(
-        Command::new(cargo)
-            .args(["build", "--quiet", "--locked", "--release", "--package", "palisade-node", "--target", TARGET])
-            .args(["--config", "profile.release.opt-level=\"s\"", "--config", "profile.release.lto=\"fat\""])
-            .args(["--config", "profile.release.panic=\"abort\"", "--config", "profile.release.strip=true"])
-            .arg("--target-dir")
-            .arg(&target)
-            .env_remove("RUSTC")
-            .env_remove("RUSTFLAGS")
-            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
-            .current_dir(house.root()),
-    )?;
-    read(&target.join(TARGET).join("release").join("palisade-node"))
-}
-
-/// The module that hangs the machine, built against the kernel's headers in a copy of its folder: kbuild leaves its files
-/// beside the sources.
-fn hang(house: &House, folder: &Path, kernel: &Kernel) -> Result<Vec<u8>, Error> {
-    let place = folder.join("hang");
-    make_folder(&place)?;
-    for name in ["hang.c", "Makefile"] {
-        write_bytes(&place.join(name), &read(&house.root().join("images/node/hang").join(name))?)?;
-    }
-    let (common, flavour) = kernel.headers();
-    let assign = |name: &str, path: &Path| format!("{name}={}", path.display());
-    // The flavour's Makefile includes the common one by the path that it would have if it were installed; so the common
-    // one is called, with the flavour as its output folder.
-    run::output(
-        Command::new("make")
-            .arg("-C")
-            .arg(&common)
-            .arg(assign("O", &flavour))
-            .arg("ARCH=x86")
-            .arg(assign("M", &place))
-            .arg("modules")
-            .env_remove("MAKEFLAGS"),
-    )?;
-    // What a debugger wants is large and names the folder of the build; the build id is a digest of that.
-    let less = ["--strip-debug", "--remove-section=.note.gnu.build-id"];
-    run::output(Command::new("strip").args(less).arg(place.join("hang.ko")))?;
-    read(&place.join("hang.ko"))
-}
-
-fn file_system(house: &House, kernel: &Kernel, client: &[u8], hang: &[u8]) -> Result<Vec<u8>, Error> {
+fn file_system(house: &House, kernel: &Kernel, ours: &Ours) -> Result<Vec<u8>, Error> {
     let modules = Modules::find(&kernel.modules())?;
-    let ours = house.root().join("images/node");
     let mut archive = Archive::default();
     for name in ["bin", "dev", "lib", "lib/modules", "mnt", "proc", "run", "sys", "tmp"] {
         archive.folder(name);
     }
     // Where the first process says what it says before it has mounted /dev.
     archive.character_device("dev/console", 5, 1);
-    archive.file("init", 0o755, &read(&ours.join("init"))?);
-    archive.file("bin/console-shell", 0o755, &read(&ours.join("console-shell"))?);
+    for (source, place) in SCRIPTS {
+        archive.file(place, 0o755, &read(&house.root().join("images/node").join(source))?);
+    }
     archive.file("bin/busybox", 0o755, &read(Path::new(BUSYBOX))?);
     archive.link("bin/sh", "busybox");
-    archive.file("bin/palisade-node", 0o755, client);
-    archive.file("lib/modules/hang.ko", 0o644, hang);
-    let loaded = modules.in_order(&LOADED)?;
-    let list: String = loaded.iter().map(|(name, _)| format!("{name}.ko\n")).collect();
-    archive.file("lib/modules/boot", 0o644, list.as_bytes());
-    let all = modules.in_order(&[LOADED.as_slice(), &CARRIED].concat())?;
-    // Each carried module with what it needs first: `while read m; do insmod ...; done </lib/modules/ocfs2`.
-    let rest: String = all.iter().filter(|one| !loaded.contains(one)).map(|(name, _)| format!("{name}.ko\n")).collect();
-    archive.file("lib/modules/ocfs2", 0o644, rest.as_bytes());
-    for (name, content) in &all {
+    archive.file("bin/palisade-node", 0o755, &ours.client);
+    archive.file("bin/palisade-checker", 0o755, &ours.checker);
+    // Under a name of its own, what writes can be told from what serves.
+    archive.link("bin/palisade-writer", "palisade-checker");
+    for (name, content) in &ours.modules {
         archive.file(&format!("lib/modules/{name}.ko"), 0o644, content);
+    }
+    let mut known = Vec::new();
+    // Each module with what it needs first, those that an earlier list loads left out:
+    // `while read m; do insmod ...; done </lib/modules/ocfs2`.
+    for (list, wanted) in [("boot", LOADED.as_slice()), ("ocfs2", &CARRIED), ("o2cb", &O2CB)] {
+        let mut lines = String::new();
+        for (name, content) in modules.in_order(wanted)? {
+            if known.contains(&name) {
+                continue;
+            }
+            archive.file(&format!("lib/modules/{name}.ko"), 0o644, &content);
+            lines += &format!("{name}.ko\n");
+            known.push(name);
+        }
+        archive.file(&format!("lib/modules/{list}"), 0o644, lines.as_bytes());
     }
     Ok(archive.finish())
 }
@@ -187,9 +158,12 @@ fn inputs(house: &House, kernel: &Kernel) -> Result<String, Error> {
         format!("busybox {:016x}", digest(&read(Path::new(BUSYBOX))?)),
     ];
     let mut paths: Vec<PathBuf> =
-        ["Cargo.toml", "Cargo.lock", "images/node", "appliance/core"].map(PathBuf::from).into();
+        ["Cargo.toml", "Cargo.lock", "images/node", "appliance/core", ours::SHIM].map(PathBuf::from).into();
     while let Some(path) = paths.pop() {
         let full = house.root().join(&path);
+        if !full.exists() {
+            continue;
+        }
         if full.is_dir() {
             let entries = fs::read_dir(&full).map_err(|error| Error::file("read", &full, &error))?;
             paths.extend(entries.flatten().map(|entry| path.join(entry.file_name())));

@@ -46,6 +46,7 @@ const UNSAFE_ROOMS: &[&str] = &[
     "images/loader/src/start.rs",
     "images/loader/src/start_info.rs",
     "images/loader/src/tsc.rs",
+    "images/node/checker/src/sys.rs",
     "images/node/client/src/sys.rs",
     "qemu/src/sys.rs",
 ];

@@ -91,6 +91,35 @@ fn fetch(folder: &Path, root: &Path) -> Result<Kernel, Error> {
     Ok(Kernel { release, version, folder: root.to_path_buf() })
 }
 
+/// Headers that Debian does not ship for modules, out of the kernel's own sources: `private.sh` of a module takes those that
+/// it needs to `private` beside it.
+///
+/// # Errors
+/// If apt cannot fetch the sources, or the script fails.
+pub fn private_headers(folder: &Path, module: &Path, kernel: &Kernel) -> Result<(), Error> {
+    let script = fs::read_to_string(module.join("private.sh")).unwrap_or_default();
+    let inputs = format!("{} {}\n{script}", kernel.release, kernel.version);
+    let note = module.join("private.inputs");
+    if module.join("private").is_dir() && fs::read_to_string(&note).is_ok_and(|known| known == inputs) {
+        return Ok(());
+    }
+    let place = folder.join("source");
+    make_folder(&place)?;
+    let series: Vec<&str> = kernel.release.split('.').take(2).collect();
+    let name = format!("linux-source-{}", series.join("."));
+    println!("fetching the kernel's sources for the headers that modules do not get, 140 MB");
+    let package = format!("{name}={}", kernel.version);
+    run::output(Command::new("apt-get").arg("download").arg(package).current_dir(&place))?;
+    let entries = fs::read_dir(&place).map_err(|error| Error::file("read", &place, &error))?;
+    let packed = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|x| x == "deb"));
+    let packed = packed.ok_or_else(|| Error(format!("apt-get left no package of {name}")))?;
+    run::output(Command::new("dpkg-deb").arg("--extract").arg(&packed).arg(&place))?;
+    let archive = place.join("usr/src").join(format!("{name}.tar.xz"));
+    run::output(Command::new("sh").arg("private.sh").arg(&archive).current_dir(module))?;
+    fs::remove_dir_all(&place).map_err(|error| Error::file("remove", &place, &error))?;
+    write(&note, &inputs)
+}
+
 /// Release and version of the kernel that the metapackage depends on.
 fn depends(about: &str) -> Option<(String, String)> {
     let line = about.lines().find_map(|line| line.strip_prefix("Depends: "))?;

@@ -1,0 +1,145 @@
+//! `palisade-checker`: what works on a node's volume while the cluster is hurt, and the door through which a test says what.
+//!
+//! Owns the words of its command line. It must never say that something is safe before the kernel said so.
+
+mod append;
+mod create;
+mod door;
+mod locks;
+mod sys;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use locks::Mode;
+
+const HELP: &str = "\
+palisade-checker append --file F --node N [--lock flock|posix] [--pause-ms 20] [--count N]
+    locks F, appends a record that follows the last one, syncs, unlocks, and says so; for ever, or N times
+palisade-checker create --dir D --node N [--pause-ms 20] [--count N]
+    makes files in D, syncs each and D, and says so
+palisade-checker hold --file F [--lock flock|posix] --ms N
+    locks F for so long; says when it has it
+palisade-checker try --file F [--lock flock|posix]
+    says whether the lock can be had at once
+palisade-checker door
+    takes commands on vsock port 7650: one line, run by the shell; what it prints is the answer
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("palisade-checker: {sentence}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &[String]) -> Result<(), String> {
+    let word = arguments.first().map_or("help", String::as_str);
+    let options = Options::read(arguments.get(1..).unwrap_or(&[]))?;
+    match word {
+        "append" => append::run(&options.path("--file")?, &options.writer()?, options.mode()?),
+        "create" => create::run(&options.path("--dir")?, &options.writer()?),
+        "hold" => locks::hold(&options.path("--file")?, options.mode()?, options.pause("--ms", 0)?),
+        "try" => locks::attempt(&options.path("--file")?, options.mode()?),
+        "door" => door::run(),
+        "help" | "--help" | "-h" => {
+            print!("{HELP}");
+            Ok(())
+        }
+        other => Err(format!("`{other}` is no command\n{HELP}")),
+    }
+}
+
+/// Who writes, how fast, and how much.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer {
+    /// The node.
+    pub node: u8,
+    /// Between two records.
+    pub pause: Duration,
+    /// After so many it ends.
+    pub count: u32,
+    /// This run of the writer.
+    pub boot: u32,
+}
+
+/// `--name value` pairs.
+struct Options(Vec<(String, String)>);
+
+impl Options {
+    fn read(words: &[String]) -> Result<Self, String> {
+        let mut pairs = Vec::new();
+        for pair in words.chunks(2) {
+            let [name, value] = pair else { return Err(format!("{} needs a value", pair.concat())) };
+            let known = ["--file", "--dir", "--node", "--lock", "--pause-ms", "--count", "--ms"];
+            if !known.contains(&name.as_str()) {
+                return Err(format!("`{name}` is no argument\n{HELP}"));
+            }
+            pairs.push((name.clone(), value.clone()));
+        }
+        Ok(Self(pairs))
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf, String> {
+        self.get(name).map(PathBuf::from).ok_or_else(|| format!("{name} is missing"))
+    }
+
+    fn number<T: std::str::FromStr>(&self, name: &str, default: Option<T>) -> Result<T, String> {
+        match (self.get(name), default) {
+            (Some(value), _) => value.parse().map_err(|_| format!("{name} needs a number, not `{value}`")),
+            (None, Some(default)) => Ok(default),
+            (None, None) => Err(format!("{name} is missing")),
+        }
+    }
+
+    fn pause(&self, name: &str, default: u64) -> Result<Duration, String> {
+        self.number(name, Some(default)).map(Duration::from_millis)
+    }
+
+    fn mode(&self) -> Result<Mode, String> {
+        match self.get("--lock") {
+            None | Some("flock") => Ok(Mode::Flock),
+            Some("posix") => Ok(Mode::Posix),
+            Some(other) => Err(format!("--lock is flock or posix, not `{other}`")),
+        }
+    }
+
+    fn writer(&self) -> Result<Writer, String> {
+        Ok(Writer {
+            node: self.number("--node", None)?,
+            pause: self.pause("--pause-ms", 20)?,
+            count: self.number("--count", Some(u32::MAX))?,
+            boot: sys::random().map_err(|error| format!("cannot read /dev/urandom: {error}"))?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_understood_and_others_get_a_sentence() {
+        let read = |line: &str| Options::read(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        let options = read("--node 2 --lock posix --pause-ms 5").expect("these are known");
+        assert_eq!(options.mode(), Ok(Mode::Posix));
+        let writer = options.writer().expect("a node is given");
+        assert_eq!((writer.node, writer.pause, writer.count), (2, Duration::from_millis(5), u32::MAX));
+        assert!(options.path("--file").is_err());
+        for wrong in ["--node", "--what 1"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["--node 256", "--node x", "--node 1 --count -1"] {
+            assert!(read(wrong).is_ok_and(|options| options.writer().is_err()), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What in the node's image is made here: two programs, linked statically, and kernel modules.
+//!
+//! Owns their builds below `target/images/node`. It must never leave a file of a build beside a source.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::house::House;
+use crate::kernel::make_folder;
+use crate::run::{self, Error};
+
+use super::debian::{self, Kernel};
+use super::{read, write_bytes};
+
+/// The programs must run where there is no library.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Where the shim's sources are.
+pub const SHIM: &str = "appliance/shim";
+
+/// All of it.
+#[derive(Debug)]
+pub struct Ours {
+    /// Speaks the node protocol where the shim does not.
+    pub client: Vec<u8>,
+    /// Writes to the volume and opens the door for commands.
+    pub checker: Vec<u8>,
+    /// Modules by name.
+    pub modules: Vec<(String, Vec<u8>)>,
+}
+
+impl Ours {
+    /// Builds it.
+    ///
+    /// # Errors
+    /// If something does not compile.
+    pub fn build(house: &House, folder: &Path, kernel: &Kernel) -> Result<Self, Error> {
+        let names = ["palisade-node", "palisade-checker"];
+        let programs = programs(house, folder, &names)?;
+        let [client, checker] = names.map(|name| read(&programs.join(name)));
+        let mut modules = vec![("hang".to_owned(), module(house, folder, kernel, "images/node/hang", "hang")?)];
+        if house.root().join(SHIM).join("Makefile").exists() {
+            modules.push(("palisade".to_owned(), module(house, folder, kernel, SHIM, "palisade")?));
+        }
+        Ok(Self { client: client?, checker: checker?, modules })
+    }
+}
+
+/// The folder with the programs of these packages, linked statically, in a target folder of its own: other flags than the
+/// host's build must not make that build start afresh each time.
+fn programs(house: &House, folder: &Path, packages: &[&str]) -> Result<PathBuf, Error> {
+    let target = folder.join("build");
+    let flags =
+        ["-Ctarget-feature=+crt-static".to_owned(), format!("--remap-path-prefix={}=.", house.root().display())];
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--locked", "--release", "--bins", "--target", TARGET]);
+    for package in packages {
+        command.args(["--package", package]);
+    }
+    run::run(
+        command
+            .args(["--config", "profile.release.opt-level=\"s\"", "--config", "profile.release.lto=\"fat\""])
+            .args(["--config", "profile.release.panic=\"abort\"", "--config", "profile.release.strip=true"])
+            .arg("--target-dir")
+            .arg(&target)
+            .env_remove("RUSTC")
+            .env_remove("RUSTFLAGS")
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+            .current_dir(house.root()),
+    )?;
+    Ok(target.join(TARGET).join("release"))
+}
+
+/// A module, built against the kernel's headers in a copy of its folder: kbuild leaves its files beside the sources.
+fn module(house: &House, folder: &Path, kernel: &Kernel, sources: &str, name: &str) -> Result<Vec<u8>, Error> {
+    let place = folder.join(name);
+    make_folder(&place)?;
+    let from = house.root().join(sources);
+    let entries = fs::read_dir(&from).map_err(|error| Error::file("read", &from, &error))?;
+    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()) {
+        let fresh = read(&path)?;
+        let Some(target) = path.file_name().map(|name| place.join(name)) else { continue };
+        // What has not changed keeps its age, so that make has nothing to do.
+        if fs::read(&target).ok().as_ref() != Some(&fresh) {
+            write_bytes(&target, &fresh)?;
+        }
+    }
+    if place.join("private.sh").exists() {
+        debian::private_headers(folder, &place, kernel)?;
+    }
+    let (common, flavour) = kernel.headers();
+    let assign = |name: &str, path: &Path| format!("{name}={}", path.display());
+    // The flavour's Makefile includes the common one by the path that it would have if it were installed; so the common
+    // one is called, with the flavour as its output folder.
+    run::output(
+        Command::new("make")
+            .arg("-C")
+            .arg(&common)
+            .arg(assign("O", &flavour))
+            .arg("ARCH=x86")
+            .arg(assign("M", &place))
+            .arg("modules")
+            .env_remove("MAKEFLAGS"),
+    )?;
+    // What a debugger wants is large and names the folder of the build; the build id is a digest of that.
+    let less = ["--strip-debug", "--remove-section=.note.gnu.build-id"];
+    let built = place.join(format!("{name}.ko"));
+    run::output(Command::new("strip").args(less).arg(&built))?;
+    read(&built)
+}
