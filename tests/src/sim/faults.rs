@@ -190,6 +190,10 @@ impl World {
     /// A node says that it leaves.
     pub fn bye(&mut self, node: u8) {
         self.note(|| format!("node {node} leaves"));
+        // A guest that is paused, hangs or is gone says nothing.
+        if self.guests[&node].mood != Mood::Well {
+            return;
+        }
         self.guest_says(node, &palisade_core::wire::node::Message::Bye);
         self.guests.get_mut(&node).expect("a configured node").left = true;
     }
@@ -198,6 +202,9 @@ impl World {
     pub fn gasp(&mut self, node: u8) {
         use palisade_core::wire::node::{Gasp, Message};
         self.note(|| format!("node {node} gasps"));
+        if matches!(self.guests[&node].mood, Mood::Paused | Mood::Reset | Mood::Gone) {
+            return;
+        }
         self.guest_says(node, &Message::LastGasp { reason: Gasp::Other });
     }
 
