@@ -45,6 +45,8 @@ fn node_row(now: u64, born: &BTreeMap<(u8, u64), Born>, before: &State, view: &S
     let (old, new) = (before.node(node), view.node(node));
     let same = old.incarnation == new.incarnation;
     let died = new.dead == old.incarnation && old.incarnation != NOBODY;
+    // Who comes up in the very view that condemns its host is condemned with it, by name (SAFETY F3).
+    let covered = !same && new.record.reason == Reason::Covered && view.host(new.host).state == HostState::Condemned;
     let fits = match (old.state, new.state) {
         // Whoever may write ends by proof, even if another incarnation follows in the same view.
         (NodeState::Up, NodeState::Up | NodeState::Condemned) => same || died,
@@ -58,14 +60,15 @@ fn node_row(now: u64, born: &BTreeMap<(u8, u64), Born>, before: &State, view: &S
         }
         // A cold start condemns whoever it does not know to live; somebody it knew of keeps his name.
         (NodeState::Unknown | NodeState::Left | NodeState::Down, NodeState::Condemned) => {
-            before.stage == Stage::Collecting && new.record.reason == Reason::ColdStart
+            covered || before.stage == Stage::Collecting && new.record.reason == Reason::ColdStart
         }
         (NodeState::Unknown | NodeState::Left | NodeState::Down, _) => true,
     };
     assert!(fits, "S6: {node} went from {old:?} to {new:?} at {now} us");
     let kept = |of: &State| of.history().any(|entry| entry.node == node && entry.incarnation == old.incarnation);
     assert!(!died || old.dead == new.dead || kept(view), "S6: the death of {node} is not in the history at {now} us");
-    let raised = new.state == NodeState::Up && (old.state != NodeState::Up || !same);
+    let raised = new.state == NodeState::Up && (old.state != NodeState::Up || !same)
+        || covered && new.state == NodeState::Condemned && old.state != NodeState::Up;
     if raised {
         let said = Born { host: new.host.get(), boot: new.run.boot, run: new.run.counter };
         let truth = born.get(&(node.get(), new.incarnation));
