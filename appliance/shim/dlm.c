@@ -2,7 +2,7 @@
 /*
  * dlm.c - the DLM's controls, used from inside the kernel
  *
- * fs/dlm is made to be driven by a daemon through two file systems: configfs
+ * fs/dlm is made to be driven by dlm_controld through two file systems: configfs
  * says who the members and where they are, sysfs stops and starts a lockspace.
  * Here configfs is a private mount that no path leads to, and a lockspace's
  * attributes are found through its kobject, so neither a process nor a mounted

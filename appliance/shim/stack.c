@@ -3,14 +3,14 @@
  * stack.c - OCFS2's cluster stack plugin `user`
  *
  * OCFS2 knows two plugins: `o2cb`, and `user` for every other stack.  This is
- * the second one, in the place of ocfs2_stack_user.ko, which wants a daemon in
+ * the second one, in the place of ocfs2_stack_user.ko, which wants dlm_controld in
  * user space.  So the shim knows each mount and umount first hand: a mount
  * waits until the group has taken this node in, an umount until it is out.
  * Locks go straight to the kernel's DLM.
  *
  * There is no .plock: OCFS2 then keeps POSIX locks (fcntl) on this node alone;
  * flock() and OCFS2's own locks are the cluster's.  With the stock plugin and
- * no daemon they would hang for ever.
+ * no dlm_controld they would hang for ever.
  */
 #include <linux/completion.h>
 #include <linux/delay.h>
