@@ -29,7 +29,6 @@
 
 /* The DLM keeps only the last one that was made, so the name is free. */
 #define PAL_CLUSTER_DIR	"palisade"
-#define PAL_DLM_PORT	21064
 
 static struct vfsmount *pal_configfs;
 static struct dentry *pal_cluster_dir;
@@ -115,20 +114,17 @@ static int pal_write_number(struct dentry *dir, const char *name, u32 number)
 static void pal_sockaddr(struct sockaddr_storage *into,
 			 const struct pal_address *address)
 {
-	u16 port = address->port ? address->port : PAL_DLM_PORT;
-
+	/* The port stays zero: the DLM compares it when a peer connects. */
 	memset(into, 0, sizeof(*into));
 	if (address->family == 4) {
 		struct sockaddr_in *four = (struct sockaddr_in *)into;
 
 		four->sin_family = AF_INET;
-		four->sin_port = htons(port);
 		memcpy(&four->sin_addr, address->bytes, 4);
 	} else {
 		struct sockaddr_in6 *six = (struct sockaddr_in6 *)into;
 
 		six->sin6_family = AF_INET6;
-		six->sin6_port = htons(port);
 		memcpy(&six->sin6_addr, address->bytes, 16);
 	}
 }
@@ -156,6 +152,10 @@ int pal_dlm_comm_make(u8 node, const struct pal_address *address, bool local)
 		error = pal_write(comm, "addr", &storage, sizeof(storage));
 	if (!error && local)
 		error = pal_write_number(comm, "local", 1);
+	/* One port for all nodes; it cannot change while the DLM listens. */
+	if (!error && local && address->port)
+		error = pal_write_number(pal_cluster_dir, "tcp_port",
+					 address->port);
 	dput(comm);
 	if (error)
 		pal_dlm_comm_drop(node);
