@@ -1,7 +1,6 @@
 //! The fencing harness on the deterministic network: levels, executors, and facts that add up.
 #![allow(clippy::unwrap_used)]
 
-use palisade_core::config::Config;
 use palisade_core::fencing::{Action, Class};
 use palisade_core::id::HostId;
 use palisade_core::rule::Rules;

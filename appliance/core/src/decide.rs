@@ -179,6 +179,11 @@ fn decide_host(facts: &Facts<'_>, next: &mut State, host: HostId, ration: &mut R
             }
             next.leave_out(host);
         }
+        // It comes back as after a restart; the appliance that left goes on following, and is no member.
+        HostState::Left if present && another => {
+            let boot = if seen.beat.boot == 0 { row.boot } else { seen.beat.boot };
+            next.admit(host, seen.incarnation, boot);
+        }
         // The host itself booted anew: everything that ran under the old boot is gone (SAFETY E9, F1).
         HostState::Condemned if seen.incarnation != 0 && another && new_boot => {
             let evidence = Evidence::by_itself(Class::VmGone);
@@ -230,9 +235,26 @@ fn keeps_quorum(facts: &Facts<'_>, next: &State, host: HostId) -> bool {
         let accused = matches!(next.host(*other).state, HostState::Condemned | HostState::Down);
         *other != host && !accused && (*other == facts.me || !silent)
     };
-    let alone = voters().count() == 2 && voters().any(|other| next.host(other).is_off());
-    let needed = if alone { 1 } else { voters().count() / 2 + 1 };
-    voters().filter(heard).count() >= needed
+    voters().filter(heard).count() >= needed(facts.config, next)
+}
+
+/// Whether a quorum of votes is left when this host leaves: those that neither left nor are accused, and were heard just now.
+pub fn stays_without(facts: &Facts<'_>, view: &State, host: HostId) -> bool {
+    let fresh = Duration::from_millis(u64::from(facts.config.timing.host_dead_ms / 2));
+    let heard = |id: HostId| id == facts.me || facts.now.since(facts.watch.seen(id).silent_since()) < fresh;
+    staying(facts.config, view, host).filter(|&id| heard(id)).count() >= needed(facts.config, view)
+}
+
+/// The votes of members, without this host's.
+pub fn staying(config: &Config, view: &State, host: HostId) -> impl Iterator<Item = HostId> {
+    let voters = config.hosts.iter().filter(|host| host.vote).map(|host| HostId::new(host.id));
+    voters.filter(move |&id| id != host && view.host(id).state == HostState::Member)
+}
+
+/// How many votes a quorum is: where there are exactly two and one is proven off, the other one (SAFETY D1).
+pub fn needed(config: &Config, view: &State) -> usize {
+    let mut voters = config.hosts.iter().filter(|host| host.vote).map(|host| HostId::new(host.id));
+    if config.votes() == 2 && voters.any(|id| view.host(id).is_off()) { 1 } else { config.votes() / 2 + 1 }
 }
 
 /// Closes a condemned host's record, and those of its nodes, once there is proof.

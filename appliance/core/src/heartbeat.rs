@@ -151,6 +151,13 @@ impl Follower {
         self.snapshots.clear();
     }
 
+    /// The leader gave its lead up: what was promised to it ends with that, and it was heard until now.
+    pub fn release(&mut self, now: Instant) {
+        self.forsake();
+        self.promise_until = self.promise_until.min(now);
+        self.led_until = now;
+    }
+
     /// Whether a leader was heard within P.
     #[must_use]
     pub fn hears(&self, now: Instant, promise: Duration) -> bool {

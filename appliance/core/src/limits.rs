@@ -217,6 +217,9 @@ pub const URGENT_MS: u32 = 5;
 pub const VIEW_AGAIN_MS: u32 = 2000;
 /// How often a datagram that wants an answer is sent again, ms.
 pub const RESEND_MS: u32 = 50;
+/// When a leader hands over: how long the others leave the first one alone, beside their jitter. An election among those who
+/// are connected takes three round trips; shorter, and they stand in each other's way.
+pub const HANDOVER_MS: u32 = 50;
 
 /// The longest pause between two times that a step of a group is told, or an answer to it reported, ms.
 pub const STEP_AGAIN_MAX_MS: u32 = 400;

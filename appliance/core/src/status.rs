@@ -193,6 +193,8 @@ pub enum HostState {
     Condemned = 2,
     /// Confirmed off.
     Down = 3,
+    /// An operator took it away; nothing ran there that could write.
+    Left = 4,
 }
 
 impl HostState {
@@ -204,6 +206,7 @@ impl HostState {
             1 => Self::Member,
             2 => Self::Condemned,
             3 => Self::Down,
+            4 => Self::Left,
             _ => return None,
         })
     }

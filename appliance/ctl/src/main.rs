@@ -48,12 +48,15 @@ palisadectl: looks after a Palisade cluster
   palisadectl maintenance node|host NUMBER --for TIME [--force] --socket PATH
   palisadectl maintenance node|host NUMBER --end --socket PATH
   palisadectl acknowledge node|host NUMBER [--force] --socket PATH
+  palisadectl leave host NUMBER --socket PATH
       Asks the cluster through any of its appliances; the answer comes when the decision is committed.
       fence        switches the target off, and has its services taken over
       pause        announces that a node's VM stands still on purpose (a snapshot): its silence is not accused
       maintenance  neither accuses the target nor orders it off; --force although it has volumes mounted
       acknowledge  YOU saw that the target is off: recovery begins at once. If it is not off, data is lost.
                    --force although the cluster believes that it runs
+      leave        the host is taken away, and nobody misses it: its nodes are shut down already, and a quorum stays.
+                   It is a member again when its appliance starts anew
       --for TIME   a number and s, m, h or d
       --who NAME   who asks, for the history; else the name of the user
 
@@ -218,6 +221,7 @@ fn wish(word: &str) -> Option<Wish> {
         "resume" => Wish::Resume,
         "maintenance" => Wish::Maintain,
         "acknowledge" => Wish::Acknowledge,
+        "leave" => Wish::Leave,
         _ => return None,
     })
 }
@@ -237,6 +241,9 @@ fn request(line: &mut Line, word: &str, kind: &str, number: &str) -> Result<oper
     let mut wish = wish(word).ok_or_else(|| format!("`{word}` is no command"))?;
     if matches!((wish, target), (Wish::Pause | Wish::Resume, Target::Host(_))) {
         return Err(format!("only a node can be asked to `{word}`; for a host there is `maintenance`"));
+    }
+    if matches!((wish, target), (Wish::Leave, Target::Node(_))) {
+        return Err("a host can be asked to `leave`; a node leaves by shutting down".to_owned());
     }
     if wish == Wish::Maintain && line.take_flag("--end") {
         wish = Wish::Release;
@@ -287,6 +294,8 @@ mod tests {
         assert_eq!(ask("maintenance host 7 --for 2h --force --who ann --socket s"), Ok(Question::Operate(request)));
         let ends = ask("maintenance node 7 --end --who ann --socket s");
         assert!(matches!(ends, Ok(Question::Operate(r)) if r.operation.wish == Wish::Release));
+        let leaves = ask("leave host 7 --who ann --socket s");
+        assert!(matches!(leaves, Ok(Question::Operate(r)) if r.operation.wish == Wish::Leave));
         assert_eq!(ask("status --help"), Ok(Question::Help));
         assert_eq!(ask(""), Ok(Question::Help));
     }
@@ -317,6 +326,8 @@ mod tests {
             ("fence node 1 --socket s --who aaaaaaaaaaaaaaaaaaaaaaaaa", "at most 24 bytes that print"),
             ("pause node 1 --socket s", "needs --for TIME"),
             ("pause host 1 --for 1s --socket s", "only a node can be asked to `pause`"),
+            ("leave node 1 --socket s", "a node leaves by shutting down"),
+            ("leave host 1 --socket s --force", "--force is no option of this command"),
             ("pause node 1 --for 90 --socket s", "expected a number and s, m, h or d"),
             ("pause node 1 --for 11m --socket s", "after 10 minutes at most"),
             ("maintenance node 1 --for 8d --socket s", "after 7 days at most"),

@@ -1,4 +1,4 @@
-//! What an operator asks of the cluster: fence, pause, resume, maintenance, acknowledge.
+//! What an operator asks of the cluster: fence, pause, resume, maintenance, acknowledge, leave.
 //!
 //! Owns the words of these commands. The answer comes when the decision is committed; how a fence goes on is in `status`.
 
@@ -68,6 +68,9 @@ pub fn ask(request: &Request) -> Result<(), String> {
         Wish::Maintain => say!("{target}: neither accused nor ordered off for {seconds} s, or until --end"),
         Wish::Release => say!("{target}: the maintenance is over"),
         Wish::Acknowledge => say!("{target} is down, because you say so"),
+        Wish::Leave => {
+            say!("{target} left: switch it off when you like; it is a member again when its appliance starts anew")
+        }
     }
     say!("committed by view {version} at the latest");
     Ok(())

@@ -45,6 +45,7 @@ const fn host_word(state: HostState) -> &'static str {
         HostState::Member => "member",
         HostState::Condemned => "condemned",
         HostState::Down => "down",
+        HostState::Left => "left",
     }
 }
 

@@ -305,5 +305,11 @@ const fn refused(refusal: Refusal) -> &'static str {
             "the target is not condemned, the cluster believes that it runs; if you saw with your own eyes that it is off, say --force"
         }
         Refusal::TooLong => "the time is too long: a pause lasts at most 10 minutes, maintenance at most 7 days",
+        Refusal::NodesUp => {
+            "nodes of this host are still members, as `palisadectl status` shows: unmount their volumes and shut them down first"
+        }
+        Refusal::LastQuorum => {
+            "without this host no quorum of votes would be left, and nothing could be fenced or recovered: bring another host back first"
+        }
     }
 }

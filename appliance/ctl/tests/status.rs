@@ -383,6 +383,8 @@ fn each_refusal_of_a_request_has_its_sentence() {
         (Refusal::NotCondemned, "saw with your own eyes"),
         (Refusal::TooLong, "at most 7 days"),
         (Refusal::BadRequest, "another incarnation is there by now"),
+        (Refusal::NodesUp, "shut them down first"),
+        (Refusal::LastQuorum, "no quorum of votes would be left"),
     ] {
         let (ended, _) = operated(&["acknowledge", "node", "7"], Message::Error { refusal });
         assert!(ended.code == Some(1) && ended.err.contains(sentence), "{}", ended.said());

@@ -22,11 +22,12 @@ const NODES: [(NodeState, &str); 5] = [
     (NodeState::Down, "down"),
     (NodeState::Left, "left"),
 ];
-const HOSTS: [(HostState, &str); 4] = [
+const HOSTS: [(HostState, &str); 5] = [
     (HostState::Out, "out"),
     (HostState::Member, "member"),
     (HostState::Condemned, "condemned"),
     (HostState::Down, "down"),
+    (HostState::Left, "left"),
 ];
 const ROLES: [Role; 5] = [Role::Alone, Role::Joining, Role::Member, Role::Candidate, Role::Leader];
 
@@ -50,6 +51,8 @@ const HOST_EDGES: &[(HostState, HostState)] = &[
     (HostState::Member, HostState::Out),
     (HostState::Condemned, HostState::Down),
     (HostState::Down, HostState::Member),
+    (HostState::Member, HostState::Left),
+    (HostState::Left, HostState::Member),
 ];
 /// Changes of what an appliance is.
 const ROLE_EDGES: &[(Role, Role)] = &[

@@ -197,6 +197,12 @@ impl Dlm {
             && self.works.iter().all(|work| work.answer.is_some())
     }
 
+    /// Whether it has nothing open.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.mounts.is_empty()
+    }
+
     /// When it is to be called again if nothing comes.
     #[must_use]
     pub fn due(&self) -> Own {

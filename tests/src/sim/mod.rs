@@ -20,6 +20,7 @@ mod guard;
 mod guest;
 mod host;
 mod journal;
+mod leave;
 mod mail;
 mod memory;
 mod network;

@@ -130,12 +130,21 @@ impl Engine {
         self.dirty = true;
         self.harness_timer = now;
         // Out of the view it was only not heard for a while: it admits itself again.
-        if matches!(self.view().host(self.me).state, HostState::Condemned | HostState::Down) {
-            self.step_down(now, "it is condemned itself");
+        match self.view().host(self.me).state {
+            HostState::Condemned | HostState::Down => self.step_down(now, "it is condemned itself"),
+            HostState::Left => {
+                self.step_down(now, "its host leaves");
+                self.hand_over(now);
+            }
+            HostState::Member | HostState::Out => {}
         }
     }
 
     pub(super) fn on_heartbeat(&mut self, now: Instant, from: HostId, incarnation: Incarnation, beat: &Heartbeat) {
+        if !self.proposer.leads() && self.has_handed_over(beat.ballot) && beat.ballot.host == self.me {
+            // It does not know yet.
+            return self.send_commit(from);
+        }
         if !self.proposer.leads() || beat.ballot != self.proposer.ballot {
             return;
         }

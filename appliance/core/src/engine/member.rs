@@ -108,7 +108,7 @@ impl Engine {
     }
 
     fn consider_standing(&mut self, now: Instant) {
-        if self.condemned || self.view().host(self.me).state == HostState::Condemned {
+        if self.condemned || self.left() || self.view().host(self.me).state == HostState::Condemned {
             return;
         }
         let (own, cold) = (self.answer(now), Self::span(self.timing.cold_ms));
@@ -218,7 +218,7 @@ impl Engine {
             return;
         }
         if leader != Ballot::NONE {
-            if leader >= self.acceptor.promised && leader.host != self.me {
+            if leader >= self.acceptor.promised && leader.host != self.me && !self.has_handed_over(leader) {
                 self.follower.follow(now, leader, leader.host == from);
             }
             return;
@@ -328,7 +328,9 @@ impl Engine {
             Taken::Accepted => {
                 self.courier.clear();
                 self.election.rest(now);
-                self.follower.follow(now, slot.ballot, true);
+                if !self.has_handed_over(slot.ballot) {
+                    self.follower.follow(now, slot.ballot, true);
+                }
                 self.outbox.send(from, Message::Accept { slot, digest });
             }
         }
@@ -340,7 +342,9 @@ impl Engine {
             return;
         }
         self.meet(now, slot, cluster, named);
-        self.follower.follow(now, slot.ballot, true);
+        if !self.has_handed_over(slot.ballot) {
+            self.follower.follow(now, slot.ballot, true);
+        }
         self.learn(now, slot);
     }
 
@@ -371,6 +375,7 @@ impl Engine {
         self.node_timer = now;
         // A view that changes nothing of what we say waits for the next period: all members hear of it at the same time.
         self.urgent |= admitted && self.locals(now) != self.locals_told;
+        self.hand_over(now);
     }
 
     /// What there is to say about our nodes.

@@ -12,6 +12,7 @@ mod cold;
 mod dlm;
 mod groups;
 mod lead;
+mod leave;
 mod member;
 mod messages;
 mod node;

@@ -340,6 +340,7 @@ impl Engine {
                     }
                     HostState::Member => log::info!("{host} is a member"),
                     HostState::Out => log::warn!("{host} is out of the view"),
+                    HostState::Left => log::info!("{host} left"),
                 }
             } else if row.incarnation != before.incarnation && row.state == HostState::Member {
                 log::info!("{host} is a member again, as another appliance");

@@ -6,7 +6,8 @@
 
 use super::Class;
 use super::hold::bury;
-use crate::decide::{Facts, can_fence, condemn};
+use crate::config::Config;
+use crate::decide::{self, Facts, can_fence, condemn};
 use crate::id::{HostId, Incarnation, NodeId, Run};
 use crate::limits::{MAINTENANCE_MAX_MS, PAUSE_MAX_MS};
 use crate::state::{Evidence, Hold, HoldKind, State};
@@ -35,7 +36,7 @@ pub fn present(view: &State, target: Target) -> Incarnation {
 
 /// Judges a request by the committed view.
 #[must_use]
-pub fn judge(config: &crate::config::Config, view: &State, request: u64, operation: &Operation) -> Judgement {
+pub fn judge(config: &Config, view: &State, request: u64, operation: &Operation) -> Judgement {
     let target = operation.target;
     let known = match target {
         Target::Node(node) => config.node(node).is_some(),
@@ -47,6 +48,7 @@ pub fn judge(config: &crate::config::Config, view: &State, request: u64, operati
     let kind = match operation.wish {
         Wish::Fence => return fence(config, view, operation),
         Wish::Acknowledge => return acknowledge(view, operation),
+        Wish::Leave => return leave(config, view, operation),
         Wish::Pause | Wish::Resume => HoldKind::Pause,
         Wish::Maintain | Wish::Release => HoldKind::Maintenance,
     };
@@ -74,7 +76,7 @@ pub fn judge(config: &crate::config::Config, view: &State, request: u64, operati
 }
 
 /// Whether recovery would wait for the target if it died now: it is in a group, or a host of one that is.
-fn is_in_group(config: &crate::config::Config, view: &State, target: Target) -> bool {
+fn is_in_group(config: &Config, view: &State, target: Target) -> bool {
     let mounts = |node| view.node(node).may_write() && view.groups.stands(node, view.node(node).incarnation);
     match target {
         Target::Node(node) => mounts(node),
@@ -85,7 +87,7 @@ fn is_in_group(config: &crate::config::Config, view: &State, target: Target) -> 
     }
 }
 
-fn fence(config: &crate::config::Config, view: &State, operation: &Operation) -> Judgement {
+fn fence(config: &Config, view: &State, operation: &Operation) -> Judgement {
     let same = present(view, operation.target) == operation.incarnation && operation.incarnation != 0;
     let due = match operation.target {
         Target::Node(node) => view.node(node).state == NodeState::Up,
@@ -101,6 +103,25 @@ fn fence(config: &crate::config::Config, view: &State, operation: &Operation) ->
         (true, true) if possible => Judgement::Due,
         (true, true) => Judgement::Refused(Refusal::BadRequest),
     }
+}
+
+/// A host leaves when nothing of it is a member any more, and only if a quorum of votes stays (SAFETY D5: who is missed by
+/// nobody is not fenced).
+fn leave(config: &Config, view: &State, operation: &Operation) -> Judgement {
+    let Target::Host(host) = operation.target else { return Judgement::Refused(Refusal::BadRequest) };
+    let row = view.host(host);
+    if row.incarnation != operation.incarnation || !matches!(row.state, HostState::Member | HostState::Left) {
+        return Judgement::Refused(Refusal::BadRequest);
+    }
+    if row.state == HostState::Left {
+        return Judgement::Done;
+    }
+    let mut nodes = config.nodes.iter().map(|node| view.node(NodeId::new(node.id)));
+    if nodes.any(|row| row.host == host && row.may_write()) {
+        return Judgement::Refused(Refusal::NodesUp);
+    }
+    let stays = decide::staying(config, view, host).count() >= decide::needed(config, view);
+    if stays { Judgement::Due } else { Judgement::Refused(Refusal::LastQuorum) }
 }
 
 fn acknowledge(view: &State, operation: &Operation) -> Judgement {
@@ -159,6 +180,13 @@ pub fn apply(facts: &Facts<'_>, next: &mut State, request: u64, operation: &Oper
             Target::Host(_) => false,
         },
         Wish::Maintain => next.holds.set(hold(HoldKind::Maintenance, operation.incarnation, Run::NONE, version)),
+        Wish::Leave => match target {
+            Target::Host(host) if decide::stays_without(facts, next, host) => {
+                next.leave(host);
+                true
+            }
+            _ => false,
+        },
         Wish::Resume => next.holds.remove(HoldKind::Pause, target),
         Wish::Release => next.holds.remove(HoldKind::Maintenance, target),
         Wish::Acknowledge => {

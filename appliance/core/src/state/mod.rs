@@ -9,6 +9,7 @@
 //!                            |  `--proof came by itself--------------> down
 //!                            `--BYE--> left --HELLO--> up
 //! host:  out --asks--> member --accused--> condemned --Confirmed--> down --asks--> member
+//!                            `--an operator takes it away--> left --asks as another appliance--> member
 //! ```
 
 pub mod digest;
@@ -222,6 +223,11 @@ impl State {
     /// A silent host without a member node is just out of the view (SAFETY D5).
     pub const fn leave_out(&mut self, host: HostId) {
         self.hosts[host.index()].state = HostState::Out;
+    }
+
+    /// A host is taken away in peace: nothing on it may write.
+    pub const fn leave(&mut self, host: HostId) {
+        self.hosts[host.index()].state = HostState::Left;
     }
 
     /// A node is a member under this incarnation.

@@ -234,6 +234,7 @@ fn host_line(h: HostEntry) -> String {
         HostState::Member => "member",
         HostState::Condemned => "condemned",
         HostState::Down => "down",
+        HostState::Left => "left",
     };
     let heard = if h.heard_ms == u32::MAX { "never".to_owned() } else { h.heard_ms.to_string() };
     format!("STATUS_HOST host={} state={state} incarnation={:016x} heard_ms={heard}", h.host.get(), h.incarnation)
@@ -321,6 +322,8 @@ pub const fn refusal_word(refusal: Refusal) -> &'static str {
         Refusal::InGroup => "in-group",
         Refusal::NotCondemned => "not-condemned",
         Refusal::TooLong => "too-long",
+        Refusal::NodesUp => "nodes-up",
+        Refusal::LastQuorum => "last-quorum",
     }
 }
 

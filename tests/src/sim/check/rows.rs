@@ -87,6 +87,15 @@ fn host_row(now: u64, before: &State, view: &State, host: HostId) {
         }
         // A host that is down comes back only as another appliance.
         (HostState::Down, HostState::Member) => !same,
+        // Nothing that could write is left behind, and what left comes back only as another appliance.
+        (HostState::Member, HostState::Left) => {
+            same && !view.nodes().any(|(_, row)| row.host == host && row.may_write())
+        }
+        (HostState::Left, HostState::Left) => same,
+        (HostState::Left, HostState::Member) => {
+            !same || before.stage != Stage::Settled || before.cluster != view.cluster
+        }
+        (HostState::Left, HostState::Condemned | HostState::Down) => false,
         _ => true,
     };
     assert!(fits, "S6: {host} went from {old:?} to {new:?} at {now} us");

@@ -2,13 +2,11 @@
 //!
 //! Owns the list. A fault that may cost an appliance its memory asks first (`may_forget`); one that is short ends by itself.
 
-use super::{Bmc, Heal, Micros, Mood, Pipe, Power, RISK, SHORT_MS, Stop, Story};
+use super::{Bmc, Ends, Heal, Mood, Pipe, Power, RISK, SHORT_MS, Stop, Story};
 use crate::sim::Wish;
 
-type Ends = Vec<(Micros, Heal)>;
-
 /// How many kinds there are.
-const KINDS: u64 = 41;
+const KINDS: u64 = 42;
 
 impl Story {
     /// One fault. What ends it, and when, if it ends by itself. With patience it waits until it may happen; where a short
@@ -308,6 +306,7 @@ impl Story {
                 self.world.start_by_hand(node, host);
                 self.world.operator(host, Wish::Status);
             }
+            41 => return self.takes_a_host_away(host, patience),
             _ => self.count("(spared: memory)"),
         }
         Vec::new()

@@ -6,6 +6,7 @@
 //! appliances and nodes know the same (L2), and that few were killed for nothing.
 
 mod faults;
+mod leave;
 
 use super::check::Key;
 use super::config::Shape;
@@ -66,6 +67,9 @@ pub fn shape_of(seed: u64, hosts: Option<u8>, nodes: Option<u8>) -> Shape {
     let nodes = nodes.unwrap_or(few).clamp(1, room.clamp(1, 8));
     Shape { hosts, votes, nodes, witness, outlets: seed % 5 == 1 && hosts <= 170, services: seed % 3 == 1 }
 }
+
+/// What ends it, and when.
+type Ends = Vec<(Micros, Heal)>;
 
 /// What ends a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

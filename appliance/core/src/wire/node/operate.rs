@@ -34,14 +34,16 @@ pub enum Wish {
     Release = 5,
     /// The operator saw that the target is off.
     Acknowledge = 6,
+    /// A host is taken away in peace, until its appliance starts anew.
+    Leave = 7,
 }
 
 impl Wish {
     /// The wish with this number on the wire.
     #[must_use]
     pub fn from_wire(number: u8) -> Option<Self> {
-        use Wish::{Acknowledge, Fence, Maintain, Pause, Release, Resume};
-        [Fence, Pause, Resume, Maintain, Release, Acknowledge].into_iter().find(|wish| *wish as u8 == number)
+        use Wish::{Acknowledge, Fence, Leave, Maintain, Pause, Release, Resume};
+        [Fence, Pause, Resume, Maintain, Release, Acknowledge, Leave].into_iter().find(|wish| *wish as u8 == number)
     }
 }
 

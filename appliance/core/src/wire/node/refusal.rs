@@ -28,6 +28,10 @@ pub enum Refusal {
     NotCondemned = 9,
     /// Longer than may be asked for, or for no time at all.
     TooLong = 10,
+    /// Nodes of the host are members: they are to be shut down first.
+    NodesUp = 11,
+    /// Without the host no quorum of votes would be left.
+    LastQuorum = 12,
 }
 
 /// Why a node says its last word.
@@ -53,8 +57,8 @@ impl Refusal {
     /// The refusal with this number on the wire.
     pub(crate) fn from_wire(number: u8) -> Result<Self> {
         use Refusal::{
-            BadRequest, ClusterOver, Condemned, InGroup, NoSession, NotAdmitted, NotCondemned, NotYet, TooLong,
-            WrongNode,
+            BadRequest, ClusterOver, Condemned, InGroup, LastQuorum, NoSession, NodesUp, NotAdmitted, NotCondemned,
+            NotYet, TooLong, WrongNode,
         };
         let all = [
             WrongNode,
@@ -67,6 +71,8 @@ impl Refusal {
             InGroup,
             NotCondemned,
             TooLong,
+            NodesUp,
+            LastQuorum,
         ];
         all.into_iter().find(|r| *r as u8 == number).ok_or(Error)
     }
