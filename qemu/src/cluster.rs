@@ -4,6 +4,7 @@
 //! operator would, by STATUS.
 
 use crate::bmc::Bmc;
+use crate::door;
 use crate::event::Who;
 use crate::host::Host;
 use crate::journal::Journal;
@@ -14,6 +15,7 @@ use crate::scenes::groups::Owner;
 use crate::status::Client;
 use crate::stop;
 use crate::switch::Switch;
+use crate::volume::{Members, Volume};
 use palisade_core::state::groups::{Phase, Standing};
 use palisade_core::state::takeovers::Progress;
 use palisade_core::status::{HistoryEntry, Role, Summary, TakeoverEntry};
@@ -21,18 +23,13 @@ use palisade_core::wire::node::{NodeState, What};
 use palisade_guard::host::names;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The vsock port on which a node's client takes commands.
-const PORT_COMMANDS: u32 = 7650;
 /// How often the cluster is asked while a scene waits for it.
 const ASK: Duration = Duration::from_millis(100);
-/// How long a node may take for the answer to a command.
-const COMMAND_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A running cluster. The order of the fields is the order in which they end.
 pub struct Cluster {
@@ -42,6 +39,7 @@ pub struct Cluster {
     _observer: Observer,
     journal: Arc<Journal>,
     plan: Plan,
+    volume: Option<Volume>,
     run: RunDir,
 }
 
@@ -53,7 +51,9 @@ impl Cluster {
     pub fn build(plan: Plan, with: &Artefacts, journal: Arc<Journal>) -> io::Result<Self> {
         let run = RunDir::new(&plan.name)?;
         let dir = run.path();
-        let switch = Switch::start(plan.ports(dir))?;
+        let switch = Switch::start([plan.ports(dir), plan.node_ports(dir)].concat())?;
+        let volume = plan.has_volume().then(|| Volume::make(&plan::volume_path(dir), Members::Given)).transpose();
+        let volume = volume.map_err(io::Error::other)?;
         let host = |id| Arc::new(Host::new(id, dir, Arc::clone(&journal), &with.guard));
         let hosts: Vec<_> = plan.hosts.iter().map(|host_plan| host(host_plan.id)).collect();
         let mut bmcs = Vec::new();
@@ -62,7 +62,7 @@ impl Cluster {
         }
         write_files(&plan, &run, with, &bmcs)?;
         let observer = Observer::start(Arc::clone(&journal), watched(&plan, dir))?;
-        Ok(Self { bmcs, hosts, switch, _observer: observer, journal, plan, run })
+        Ok(Self { bmcs, hosts, switch, _observer: observer, journal, plan, volume, run })
     }
 
     /// The description of this cluster.
@@ -77,7 +77,13 @@ impl Cluster {
         &self.journal
     }
 
-    /// The network between the appliances.
+    /// The volume that the nodes share, if they have one.
+    #[must_use]
+    pub fn volume(&self) -> Option<&Volume> {
+        self.volume.as_ref()
+    }
+
+    /// The network between the appliances, and that between the nodes.
     #[must_use]
     pub fn switch(&self) -> &Switch {
         &self.switch
@@ -305,10 +311,23 @@ impl Cluster {
     /// # Errors
     /// A sentence: the node cannot be reached.
     pub fn command(&self, node: u8, words: &str) -> Result<(), String> {
+        self.at_door(node, |socket| door::tell(socket, words))
+            .map_err(|error| format!("node {node} cannot be told to {words}: {error}"))
+    }
+
+    /// Gives a node a command; all that it answers until it has no more to say.
+    ///
+    /// # Errors
+    /// A sentence: the node cannot be reached or does not answer in time.
+    pub fn answer(&self, node: u8, words: &str, limit: Duration) -> Result<String, String> {
+        self.at_door(node, |socket| door::ask(socket, words, limit))
+            .map_err(|error| format!("node {node} does not answer to `{words}`: {error}"))
+    }
+
+    fn at_door<T>(&self, node: u8, act: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
         let host = self.plan.nodes.iter().find(|known| known.id == node).map(|known| known.host);
-        let host = host.ok_or_else(|| format!("there is no node {node} in this cluster"))?;
-        let socket = plan::state_dir(self.run.path(), host).join(names::vsock(node));
-        tell(&socket, words).map_err(|error| format!("node {node} cannot be told to {words}: {error}"))
+        let host = host.ok_or_else(|| io::Error::other("there is no such node in this cluster"))?;
+        act(&plan::state_dir(self.run.path(), host).join(names::vsock(node)))
     }
 }
 
@@ -324,25 +343,6 @@ fn check_group(client: &mut Client, members: &[u8]) -> Result<(), String> {
     }
     let there: Vec<u8> = rows.iter().map(|row| row.node.get()).collect();
     if there == members { Ok(()) } else { Err(format!("the group has the nodes {there:?}")) }
-}
-
-/// Opens a node's door for commands through its vsock socket and writes one line.
-fn tell(socket: &Path, words: &str) -> io::Result<()> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(COMMAND_PATIENCE))?;
-    stream.write_all(format!("CONNECT {PORT_COMMANDS}\n").as_bytes())?;
-    let mut answer = String::new();
-    BufReader::new(stream.try_clone()?.take(64)).read_line(&mut answer)?;
-    if !answer.starts_with("OK") {
-        return Err(io::Error::other("its client does not listen"));
-    }
-    stream.write_all(format!("{words}\n").as_bytes())?;
-    // Held open for a moment: what is closed at once may never be delivered.
-    std::thread::spawn(move || {
-        let mut rest = Vec::new();
-        let _ = stream.take(4096).read_to_end(&mut rest);
-    });
-    Ok(())
 }
 
 fn write_files(plan: &Plan, run: &RunDir, with: &Artefacts, bmcs: &[Bmc]) -> io::Result<()> {
@@ -374,6 +374,9 @@ fn watched(plan: &Plan, run: &Path) -> Vec<(PathBuf, Who)> {
         files.push((state.join(names::APPLIANCE_SERIAL), Who::Appliance(host.id)));
         for node in plan.nodes_of(host.id) {
             files.push((state.join(names::serial(node.id)), Who::Node(node.id)));
+            if plan.has_volume() {
+                files.push((state.join(plan::work_name(node.id)), Who::Node(node.id)));
+            }
         }
     }
     files

@@ -80,6 +80,8 @@ pub enum Kind {
     Takeover,
     /// It has it.
     Taken,
+    /// A writer on a node says that something is safe on the volume.
+    Written,
 }
 
 /// One event.
@@ -164,7 +166,8 @@ pub fn parse(at: Duration, who: Who, line: &str) -> Option<Event> {
 }
 
 fn parse_node(at: Duration, who: Who, line: &str) -> Option<Event> {
-    let Some((_, rest)) = line.split_once(NODE_MARK) else {
+    // The last mark: a line of the kernel may begin in the middle of another.
+    let Some((_, rest)) = line.rsplit_once(NODE_MARK) else {
         let panicked = line.contains("Kernel panic");
         return panicked.then(|| Event::new(at, who, Kind::Note, line));
     };
@@ -187,6 +190,7 @@ fn parse_node(at: Duration, who: Who, line: &str) -> Option<Event> {
         "GROUP_JOIN" | "GROUP_LEFT" => Kind::GroupAsk,
         "TAKEOVER" => Kind::Takeover,
         "TAKEN" => Kind::Taken,
+        "WRITTEN" | "CREATED" => Kind::Written,
         _ => Kind::Note,
     };
     let mut event = Event::new(at, who, kind, body);

@@ -18,9 +18,16 @@ pub const BMC_USER: &str = "admin";
 pub const BMC_PASSWORD: &str = "secret12";
 /// Memory of a node's VM, MiB. Little, since the kernel's freeing of it delays the news of a killed VM.
 const NODE_MIB: u32 = 160;
+/// With a volume, its file system and its DLM.
+const NODE_MOUNTED_MIB: u32 = 192;
 
 /// The fw_cfg file through which the test image is told its fault.
 const FAULT_FILE: &str = "opt/palisade/fault";
+
+/// The name of the cluster in the configuration; a volume carries it too.
+pub const CLUSTER: &str = "main";
+/// The UUID of the volume of every run: no two runs see one disk.
+pub const VOLUME: &str = "0c0de0f5a11b4d0e8f0c0de0f5a11b4d";
 
 /// A whole machine room.
 #[derive(Clone, Debug)]
@@ -33,6 +40,8 @@ pub struct Plan {
     pub nodes: Vec<NodePlan>,
     /// The volume that every node opens when it boots.
     pub volume: String,
+    /// Who speaks for the nodes.
+    pub stack: Stack,
     /// The services that run on one of the nodes each, on that with the lowest number that can.
     pub services: Vec<String>,
     /// Redundant links between the hosts.
@@ -41,6 +50,18 @@ pub struct Plan {
     pub timing: Timing,
     /// Deliberate faults of appliances: the host, and what the test image's door is told, such as `allocate:20000`.
     pub faults: Vec<(u8, String)>,
+}
+
+/// Who speaks for a node, and what becomes of the volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stack {
+    /// The client: a volume is a name, and there is no disk.
+    Client,
+    /// The shim: a volume is an OCFS2 volume on a disk that all nodes share, known by its UUID.
+    Shim {
+        /// Whether a node mounts it and begins to write when it boots.
+        works: bool,
+    },
 }
 
 /// One host.
@@ -90,11 +111,34 @@ impl Plan {
             hosts: (1..=3).map(|id| HostPlan { id, vote: true }).collect(),
             nodes: (1..=3).map(node).collect(),
             volume: "shared".to_owned(),
+            stack: Stack::Client,
             services: vec!["web".to_owned()],
             links: 2,
             timing: scaled(Timing::DEFAULT, factor),
             faults: Vec::new(),
         }
+    }
+
+    /// One host with so many nodes, and one without a vote that could switch it off: what dies there is a node.
+    #[must_use]
+    pub fn one_host(name: &str, nodes: u8) -> Self {
+        let three = Self::three_hosts(name, 1);
+        let node = |id| NodePlan { id, host: 1, ..three.nodes[0].clone() };
+        let hosts = vec![three.hosts[0], HostPlan { id: 2, vote: false }];
+        Self { hosts, nodes: (1..=nodes).map(node).collect(), ..three }
+    }
+
+    /// The same machine room with a real volume: OCFS2 on a disk that all nodes share. `works`: they mount it and write to it
+    /// as soon as they have booted.
+    #[must_use]
+    pub fn with_volume(self, works: bool) -> Self {
+        Self { volume: VOLUME.to_owned(), stack: Stack::Shim { works }, services: Vec::new(), ..self }
+    }
+
+    /// Whether the nodes share a disk with a volume.
+    #[must_use]
+    pub fn has_volume(&self) -> bool {
+        matches!(self.stack, Stack::Shim { .. })
     }
 
     /// The nodes of a host.
@@ -148,7 +192,7 @@ impl Plan {
             "nodes": self.nodes.iter().map(node).collect::<Vec<_>>(),
             "devices": self.hosts.iter().map(device).collect::<Vec<_>>(),
             "clusters": [{
-                "name": "main",
+                "name": CLUSTER,
                 "nodes": self.nodes.iter().map(|node| node.id).collect::<Vec<_>>(),
             }],
             "services": self.services.iter().map(|name| json!({ "name": name, "policy": "lowest" })).collect::<Vec<_>>(),
@@ -180,7 +224,7 @@ impl Plan {
             boot_id: boot_id_path(run, id),
             appliance,
             vsock: with.vsock.clone().map(|program| guard::Vsock { program }),
-            nodes: self.nodes_of(id).map(|node| node_file(node, &self.volume, with)).collect(),
+            nodes: self.nodes_of(id).map(|node| self.node_file(node, run, with)).collect(),
         }
     }
 
@@ -196,26 +240,71 @@ impl Plan {
         };
         (0..self.links).flat_map(|link| self.hosts.iter().map(move |host| port(link, host.id))).collect()
     }
-}
 
-fn node_file(node: &NodePlan, volume: &str, with: &Artefacts) -> guard::Node {
-    guard::Node {
-        id: node.id,
-        memory_mib: NODE_MIB,
-        cpus: 1,
-        kernel: Some(with.kernel.clone()),
-        initrd: Some(with.initrd.clone()),
-        append: format!(
-            "console=ttyS0 quiet panic=0 palisade.node={} palisade.appliance_cid={} palisade.volumes={volume}",
+    /// The link of the nodes' own network, on which their DLMs talk.
+    #[must_use]
+    pub fn dlm_link(&self) -> u8 {
+        self.links
+    }
+
+    /// The nodes' NICs on their own network; a port's `host` is the node's number there.
+    #[must_use]
+    pub fn node_ports(&self, run: &Path) -> Vec<PortPlan> {
+        let link = self.dlm_link();
+        let port = |node: &NodePlan| PortPlan {
+            link,
+            host: node.id,
+            mac: [0x52, 0x54, 0, 3, 0, node.id],
+            vm: run.join(format!("n{}.vm", node.id)),
+            switch: run.join(format!("n{}.sw", node.id)),
+        };
+        if self.has_volume() { self.nodes.iter().map(port).collect() } else { Vec::new() }
+    }
+
+    fn node_file(&self, node: &NodePlan, run: &Path, with: &Artefacts) -> guard::Node {
+        let append = format!(
+            "console=ttyS0 quiet panic=0 palisade.node={} palisade.appliance_cid={}",
             node.id,
             appliance_cid(node.host)
-        ),
-        disks: Vec::new(),
-        nics: Vec::new(),
-        operator_monitor: false,
-        lock_memory: None,
-        oom_score_adj: 0,
-        extra: Vec::new(),
+        );
+        let plain = guard::Node {
+            id: node.id,
+            memory_mib: NODE_MIB,
+            cpus: 1,
+            kernel: Some(with.kernel.clone()),
+            initrd: Some(with.initrd.clone()),
+            append: format!("{append} palisade.volumes={}", self.volume),
+            disks: Vec::new(),
+            nics: Vec::new(),
+            operator_monitor: false,
+            lock_memory: None,
+            oom_score_adj: 0,
+            extra: Vec::new(),
+        };
+        let Stack::Shim { works } = self.stack else { return plain };
+        let ports = self.node_ports(run).into_iter().filter(|port| port.host == node.id);
+        let nic = |port: PortPlan| guard::Nic {
+            mac: text(port.mac),
+            netdev: guard::Netdev::Dgram { local: port.vm, remote: port.switch },
+        };
+        let work = if works { " palisade.work=append" } else { "" };
+        guard::Node {
+            memory_mib: NODE_MOUNTED_MIB,
+            append: format!("{append} palisade.stack=shim palisade.dlm={}{work}", dlm_ip(node.id)),
+            disks: vec![guard::Disk {
+                source: guard::Source::File(volume_path(run)),
+                format: guard::Format::Raw,
+                cache: guard::Cache::None,
+                aio: guard::Aio::Threads,
+                read_only: false,
+                share: true,
+                serial: String::new(),
+            }],
+            nics: ports.map(nic).collect(),
+            operator_monitor: true,
+            extra: vec!["-serial".to_owned(), format!("file:{}", work_name(node.id))],
+            ..plain
+        }
     }
 }
 
@@ -223,6 +312,18 @@ fn node_file(node: &NodePlan, volume: &str, with: &Artefacts) -> guard::Node {
 #[must_use]
 pub fn configuration_path(run: &Path) -> PathBuf {
     run.join("cluster.json")
+}
+
+/// Where the disk that all nodes share lies in a run's directory.
+#[must_use]
+pub fn volume_path(run: &Path) -> PathBuf {
+    run.join("volume.img")
+}
+
+/// Where, in its guard's state directory, what a node's writers say goes.
+#[must_use]
+pub fn work_name(node: u8) -> String {
+    format!("node-{node}.work")
 }
 
 /// The state directory of a host's guard.
@@ -328,6 +429,9 @@ mod tests {
 
     #[test]
     fn the_core_reads_the_configuration_that_a_plan_gives() {
+        let small = Plan::one_host("scenes", 3).with_volume(true).configuration(&"5a".repeat(32), |_| 6000).to_string();
+        let mut config = Box::new(Config::new());
+        parse::parse(small.as_bytes(), &mut config).unwrap();
         for factor in [1, 4] {
             let plan = Plan::three_hosts("scenes", factor);
             let json = plan.configuration(&"5a".repeat(32), |host| 6000 + u16::from(host)).to_string();
@@ -339,6 +443,28 @@ mod tests {
             assert_eq!(config.nodes[2].dlm.map(|ip| ip.to_string()), Some("10.7.0.3".to_owned()));
             assert_eq!(config.hosts[2].links[1].mac.to_string(), "52:54:00:01:01:03");
         }
+    }
+
+    #[test]
+    fn nodes_with_a_volume_share_its_disk_and_a_network_of_their_own() {
+        let plan = Plan::three_hosts("scenes", 1).with_volume(true);
+        let with = Artefacts {
+            image: PathBuf::new(),
+            guard: PathBuf::new(),
+            kernel: PathBuf::new(),
+            initrd: PathBuf::new(),
+            vsock: None,
+            accelerator: guard::Accelerator::Tcg,
+        };
+        for host in 1..=3 {
+            let file = plan.host_file(host, Path::new("/r"), &with);
+            let node = &file.nodes[0];
+            assert!(node.disks[0].share && node.disks[0].qualifies());
+            assert!(node.append.contains("palisade.stack=shim") && node.append.contains("palisade.work=append"));
+            assert_eq!((node.nics.len(), file.appliance.links.len()), (1, 2));
+        }
+        assert_eq!(plan.node_ports(Path::new("/r")).len(), 3);
+        assert_eq!(Plan::three_hosts("scenes", 1).node_ports(Path::new("/r")).len(), 0);
     }
 
     #[test]

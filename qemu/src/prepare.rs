@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-/// What the run of a cluster needs besides what the images need: QEMU and the BMC simulator.
-const PACKAGES: [&str; 2] = ["qemu-system-x86", "openipmi"];
+/// What the run of a cluster needs besides what the images need: QEMU, the BMC simulator, and what makes and checks volumes.
+/// Without modprobe (kmod), mkfs.ocfs2 goes on in the process that should have become modprobe, and formats several times.
+const PACKAGES: [&str; 4] = ["qemu-system-x86", "openipmi", "ocfs2-tools", "kmod"];
 /// Joins the VMs' vsock devices without a kernel module.
 const VSOCK: (&str, &str) = ("vhost-device-vsock", "0.3.0");
 
@@ -32,7 +33,7 @@ pub fn prepare(tell: &dyn Fn(&str)) -> Result<Prepared, String> {
     let house = House::here();
     let start = Instant::now();
     let step = |what: &str| tell(&format!("[{:>4} s] {what}", start.elapsed().as_secs()));
-    step("programs: QEMU and the BMC simulator");
+    step("programs: QEMU, the BMC simulator, OCFS2");
     setup::ensure(&PACKAGES).map_err(|error| error.to_string())?;
     step("program: vhost-device-vsock");
     let vsock = setup::cargo_install(&house, VSOCK.0, VSOCK.1).map_err(|error| error.to_string())?;

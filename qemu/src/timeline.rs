@@ -1,13 +1,14 @@
 //! The live timeline: one line per event, as it comes.
 //!
-//! Owns the words and colours on the terminal. A renewed lease is no news and is not shown.
+//! Owns the words and colours on the terminal. A renewed lease is no news and is not shown, nor is
+//! one write of many.
 
 use crate::event::{Event, Kind, Who};
 use std::io::{IsTerminal, Write};
 
 /// Prints one event.
 pub fn print(event: &Event) {
-    if event.kind == Kind::Lease {
+    if matches!(event.kind, Kind::Lease | Kind::Written) {
         return;
     }
     let mut out = std::io::stdout().lock();

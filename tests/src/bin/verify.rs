@@ -23,7 +23,7 @@ and failed; the exit status is 0 only if none failed.
 ";
 
 /// Programs that tests need as peers, and Debian's packages of them.
-const PACKAGES: &[&str] = &["qemu-system-x86", "openipmi", "ipmitool", "python3"];
+const PACKAGES: &[&str] = &["qemu-system-x86", "openipmi", "ipmitool", "kmod", "ocfs2-tools", "python3"];
 /// Lines of a failed step's output that are shown; all of it is in its file.
 const SHOWN_MAX: usize = 120;
 
