@@ -1,11 +1,13 @@
 //! Two hosts, two votes and no witness: what becomes of one when the other one is silent (SAFETY D1-D3).
 
 use palisade_core::fencing::Action;
+use palisade_core::id::HostId;
 use palisade_core::rule::Rules;
+use palisade_core::status::HostState;
 use palisade_core::wire::node::{Message, Wish};
 use palisade_tests::scenarios::stage::{back, up, up_with};
 use palisade_tests::sim::operator::of_host;
-use palisade_tests::sim::{Bmc, Power, World, config};
+use palisade_tests::sim::{Bmc, Mood, Power, World, config};
 
 fn offs(world: &World) -> Vec<u8> {
     world.truth.orders.iter().filter(|order| order.3 == Action::Off).map(|order| order.2).collect()
@@ -98,6 +100,62 @@ fn a_survivor_that_loses_its_memory_waits_for_the_other_one() {
         world.power_on(2);
     }
     back(&mut world);
+}
+
+/// On a host whose disks do not qualify nothing but power proves a node's death (SAFETY E5). One of two hosts may be given up for
+/// that: the other one goes on alone.
+#[test]
+fn a_node_that_only_power_proves_dead_costs_its_host_whichever_of_the_two_leads() {
+    for host in [1, 2] {
+        for seed in 1..=5 {
+            let mut world = up(Rules::ALL, 2, seed);
+            world.hosts.get_mut(&host).expect("a host").disks_qualify = false;
+            world.power_off(host);
+            back(&mut world);
+            let since = world.now;
+            world.hit(host, Mood::Panicked);
+            let off = world.run_until_true(10_000, is_off(host));
+            assert!(off, "seed {seed}: host {host} is switched off for its node\n{}", world.story());
+            let told = world.run_until_true(5_000, |world| world.truth.told_down(host, since) == 1);
+            assert!(told, "seed {seed}: node {host} is down\n{}", world.story());
+            assert!(world.truth.resets.iter().all(|(at, _)| *at < since), "seed {seed}: the other one's node lives");
+            back(&mut world);
+        }
+    }
+}
+
+#[test]
+fn an_operator_fences_one_of_the_two_and_the_other_one_never_stops_leading() {
+    for victim in [1, 2] {
+        let (seed, mut world) = (1..50)
+            .map(|seed| (seed, up(Rules::ALL, 2, seed)))
+            .find(|(_, world)| world.leader() == Some(3 - victim))
+            .expect("each leads now and then");
+        let elections = world.truth.elections;
+        world.operate(3 - victim, of_host(Wish::Fence, victim, 0));
+        assert!(world.run_until_true(3_000, is_off(victim)), "seed {seed}: it is off\n{}", world.story());
+        back(&mut world);
+        assert_eq!(world.truth.elections, elections, "seed {seed}\n{}", world.story());
+        let resets = &world.truth.resets;
+        assert!(resets.iter().all(|(_, node)| *node == victim), "seed {seed}: {resets:?}");
+    }
+}
+
+/// With a dead device the condemned one votes on, as an appliance that serves nobody, and the other one's node lives.
+#[test]
+fn a_condemned_one_of_two_that_no_device_reaches_votes_on_until_one_does() {
+    for seed in 1..=5 {
+        let mut world = up(Rules::ALL, 2, seed);
+        world.bmcs.insert(2, Bmc::Dead);
+        world.operate(1, of_host(Wish::Fence, 2, 0));
+        world.run_ms(60_000);
+        assert!(world.truth.resets.iter().all(|(_, node)| *node != 1), "seed {seed}\n{}", world.story());
+        let row = world.truth.newest().map(|view| view.host(HostId::new(2)).state);
+        assert_eq!(row, Some(HostState::Condemned), "seed {seed}: nothing proves that the host is off");
+        world.bmcs.insert(2, Bmc::Works(100_000));
+        back(&mut world);
+        assert!(offs(&world).iter().all(|host| *host == 2), "seed {seed}: {:?}", offs(&world));
+    }
 }
 
 /// Cuts in one direction or both, crashes of appliances, power losses and devices that fail, all at random; the checkers look on.

@@ -1,8 +1,9 @@
 //! What the simulator found in the core, each as the shortest story that shows it.
 #![allow(clippy::unwrap_used)]
 
-use palisade_core::id::HostId;
+use palisade_core::id::{HostId, NodeId};
 use palisade_core::status::HostState;
+use palisade_core::wire::node::NodeState;
 use palisade_tests::scenarios::stage::{back, whole};
 use palisade_tests::sim::{Bmc, Mood, Stop, Wish, World, config};
 
@@ -170,6 +171,29 @@ fn who_left_while_a_member_heard_nothing_is_nobodys_death() {
         assert_eq!(version(deaf), version(leader), "seed {seed}: it has caught up");
         let told = world.truth.downs.iter().any(|(_, _, about, incarnation)| (*about, *incarnation) == (leaver, old));
         assert!(!told, "seed {seed}: nobody died\n{}", world.story());
+    }
+}
+
+/// A process that ends while its monitor drains closes the socket: that is no answer, and its last requests are still under
+/// way (two-vote seed 13104).
+#[test]
+fn a_vm_that_exits_while_its_monitor_drains_was_not_stopped_and_reset() {
+    for step in 1..40 {
+        let mut world = whole(3, step);
+        let leader = world.leader().unwrap();
+        let node = (1..=3).find(|&host| host != leader).unwrap();
+        let old = world.guests[&node].incarnation;
+        world.operator(leader, Wish::FenceNode(node));
+        let id = NodeId::new(node);
+        while world.truth.newest().unwrap().node(id).state != NodeState::Condemned {
+            world.run_until(world.now + 50);
+        }
+        // The order is driven at once by the leader, or a datagram later by its member.
+        world.run_until(world.now + step * 25);
+        world.hit(node, Mood::Gone);
+        let told = world.run_until_true(1_000, |w| w.truth.confirmed.contains_key(&(node, old)));
+        assert!(told, "step {step}\n{}", world.story());
+        back(&mut world);
     }
 }
 

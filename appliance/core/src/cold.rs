@@ -343,6 +343,8 @@ fn admit(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
             }
             next.learn_boot(host, seen.beat.boot);
         }
+        // A decision is never withdrawn (SAFETY F4): another incarnation of a condemned one comes without its memory.
+        HostState::Condemned if seen.incarnation == row.incarnation => return false,
         _ if present => next.admit(host, seen.incarnation, if seen.beat.boot == 0 { row.boot } else { seen.beat.boot }),
         _ => return false,
     }

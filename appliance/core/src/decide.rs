@@ -257,6 +257,20 @@ pub fn needed(config: &Config, view: &State) -> usize {
     if config.votes() == 2 && voters.any(|id| view.host(id).is_off()) { 1 } else { config.votes() / 2 + 1 }
 }
 
+/// Whether this is one of exactly two votes, and the other one could go on alone once it is proven off (SAFETY D1): both are
+/// heard just now, with a memory of their own, so that both accept the decision and know of it; the condemned one votes on until
+/// that proof.
+fn leaves_one_of_two(facts: &Facts<'_>, next: &State, host: HostId) -> bool {
+    let fresh = Duration::from_millis(u64::from(facts.config.timing.host_dead_ms / 2));
+    let voters = || facts.config.hosts.iter().filter(|host| host.vote).map(|host| HostId::new(host.id));
+    let stays = |id: HostId| {
+        let (seen, row) = (facts.watch.seen(id), next.host(id));
+        let heard = facts.now.since(seen.silent_since()) < fresh && seen.beat.memory;
+        row.state == HostState::Member && (id == facts.me || heard && seen.incarnation == row.incarnation)
+    };
+    voters().count() == 2 && voters().any(|id| id == host) && voters().all(stays)
+}
+
 /// Closes a condemned host's record, and those of its nodes, once there is proof.
 fn close_host(facts: &Facts<'_>, next: &mut State, host: HostId) -> bool {
     let row = *next.host(host);
@@ -361,7 +375,7 @@ fn accuse(
         let member = next.host(row.host).state == HostState::Member;
         let due = member && facts.harness.is_exhausted(node);
         let spared = hold::is_spared(facts.config, next, Target::Host(row.host));
-        let due = due && !spared && keeps_quorum(facts, next, row.host);
+        let due = due && !spared && (keeps_quorum(facts, next, row.host) || leaves_one_of_two(facts, next, row.host));
         return due && condemn(facts.config, next, Target::Host(row.host), Reason::NodeUnfenced);
     }
     let same = local.incarnation == row.incarnation;

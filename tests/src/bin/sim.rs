@@ -21,7 +21,7 @@ cargo sim --node-down [--hosts H] [--seeds N]
 
   --seeds N    runs so many seeds; 1000 unless told
   --from S     begins with this seed; 1 unless told
-  --hosts H    gives every run so many hosts, 3 to 255; 3 to 16, by the seed, unless told
+  --hosts H    gives every run so many hosts, 2 to 255; 2 to 16, by the seed, unless told
   --nodes K    gives every host so many nodes, 1 to 8; mostly one, by the seed, unless told
   --calm       runs what must fence nobody (L3) instead of faults first and then peace
   --trace      prints what happens, in order; for one seed
@@ -97,7 +97,7 @@ fn understand(mut arguments: impl Iterator<Item = String>) -> Result<Option<Wish
         match argument.as_str() {
             "--seeds" => wish.seeds = Some(number(1, 1 << 40)?),
             "--from" => wish.from = number(0, 1 << 60)?,
-            "--hosts" => wish.hosts = Some(small(number(3, 255)?)),
+            "--hosts" => wish.hosts = Some(small(number(2, 255)?)),
             "--nodes" => wish.nodes = Some(small(number(1, 8)?)),
             "--calm" => wish.calm = true,
             "--trace" => wish.trace = true,

@@ -50,7 +50,10 @@ impl World {
         self.note(|| format!("host {host} drives {:?} {:?} {:?}", request.device, request.action, request.run));
         let timeout = self.hosts[&host].tsc.when(request.timeout.as_micros()).unwrap_or(self.now);
         let answer = match request.device {
-            DeviceRef::Monitor(slot) => self.monitor_stops(host, slot, request),
+            DeviceRef::Monitor(slot) => match self.monitor_stops(host, life, slot, request) {
+                Some(answer) => answer,
+                None => return,
+            },
             DeviceRef::Guard(slot) => self.guard_kills(host, slot, request),
             DeviceRef::Configured(index) => {
                 let covers = &self.config.devices[usize::from(index)].covers;
@@ -75,28 +78,32 @@ impl World {
         self.at(when, Event::Arrives { host, life, what });
     }
 
-    /// QMP `stop`, which drains, and `system_reset`. When it answers what, if ever.
-    fn monitor_stops(&mut self, host: u8, slot: u8, request: &Request) -> Option<(Micros, Verdict)> {
+    /// QMP `stop`, which drains, and `system_reset`. When it answers what, if ever; `None`: that is known after the drain.
+    fn monitor_stops(&mut self, host: u8, life: u32, slot: u8, request: &Request) -> Option<Option<(Micros, Verdict)>> {
         let node = self.hosts[&host].node(slot);
         let guest = &self.guests[&node];
         let is_it = guest.run == request.run.counter && guest.boot == request.run.boot && guest.is_running();
         if request.action != Action::Off || !is_it {
-            return Some((self.now + 1_000, Verdict::Failed));
+            return Some(Some((self.now + 1_000, Verdict::Failed)));
         }
         if !guest.storage_answers || guest.frozen {
-            return None;
+            return Some(None);
         }
         let vm = guest.vm;
         let drained = self.now + 300 + self.random() % 2_500;
         // `stop` holds the processors at once; only after the drain and the reset is the old memory gone (SAFETY E1).
         let resets = self.rules.holds(Rule::E1);
-        self.at(drained, Event::Drained { node, vm, resets });
-        let qualify = self.hosts[&host].disks_qualify;
-        let verdict = if qualify { Verdict::Confirmed(Class::VmStopped) } else { Verdict::Unknown };
-        Some((drained + 100, verdict))
+        self.at(drained, Event::Drained { node, vm, resets, life, job: request.job });
+        None
     }
 
-    pub(super) fn drained(&mut self, node: u8, vm: u32, resets: bool) {
+    /// The drain is over, and the monitor answers, unless the process ended meanwhile: that closes its socket and proves nothing.
+    pub(super) fn drained(&mut self, node: u8, vm: u32, resets: bool, life: u32, job: u32) {
+        let guest = &self.guests[&node];
+        let host = guest.host;
+        let proves = guest.vm == vm && guest.is_running() && self.hosts[&host].disks_qualify;
+        let verdict = if proves { Verdict::Confirmed(Class::VmStopped) } else { Verdict::Unknown };
+        self.at(self.now + 100, Event::Arrives { host, life, what: Arrival::Device(job, verdict) });
         let guest = self.guests.get_mut(&node).expect("a configured node");
         if guest.vm == vm && guest.is_running() && !resets {
             guest.mood = Mood::Paused;
@@ -164,7 +171,7 @@ impl World {
         match act {
             Act::On => self.power_on(host),
             Act::Off => {
-                self.truth.hit(self.now, &self.hosts[&host]);
+                self.truth.hit(self.now, &self.hosts, host);
                 self.power_off(host);
             }
             Act::Outlet(outlet, on) => self.outlet_acts(outlet, on),

@@ -25,6 +25,8 @@ const LOOK: Own = 20_000;
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
     journals: BTreeMap<(u8, u8), BTreeSet<u64>>,
+    /// In which line of cluster incarnations an incarnation of a node opened its first journal (`Truth::root`).
+    lines: BTreeMap<u64, u32>,
     /// How often a member started.
     pub starts: u64,
 }
@@ -32,6 +34,15 @@ pub struct Disk {
 impl Disk {
     fn open(&mut self, volume: u8, node: u8, incarnation: u64) {
         self.journals.entry((volume, node)).or_default().insert(incarnation);
+    }
+
+    /// Somebody mounts what nobody has open: as OCFS2 does, it replays what it finds dirty itself. Only what was
+    /// left before all memory was lost counts on that.
+    fn mount_first(&mut self, volume: u8, line: u32) {
+        let (journals, lines) = (&mut self.journals, &self.lines);
+        for (_, dirty) in journals.iter_mut().filter(|((of, _), _)| *of == volume) {
+            dirty.retain(|incarnation| lines.get(incarnation) == Some(&line));
+        }
     }
 
     fn close(&mut self, volume: u8, node: u8, incarnation: u64) {
@@ -322,6 +333,16 @@ impl World {
         }
         self.note(|| format!("node {node} starts volume {volume} at {generation:x} with {set:x?}, dead {deaths:?}"));
         self.disk.starts += 1;
+        let line = self.truth.root;
+        self.disk.lines.entry(incarnation).or_insert(line);
+        // Where no memory is left of those before, nobody can name the dead.
+        let fresh = |(node, _): (&u8, &u64)| {
+            let mount = self.guests[node].dlm.mounts.get(&volume);
+            mount.is_none_or(|mount| mount.phase == Phase::Joining && mount.set.is_empty())
+        };
+        if set.iter().all(fresh) {
+            self.disk.mount_first(volume, line);
+        }
         let running = Running { generation, set: set.clone() };
         let starter = (node, incarnation);
         let before = &self.guests[&node].dlm.mounts[&volume].set;

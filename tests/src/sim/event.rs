@@ -43,7 +43,7 @@ pub(super) enum Event {
     GuardTurn { host: u8, boot: u64 },
     Recorded { host: u8, boot: u64, life: u32, node: u8 },
     Reaped { host: u8, boot: u64, node: u8, vm: u32 },
-    Drained { node: u8, vm: u32, resets: bool },
+    Drained { node: u8, vm: u32, resets: bool, life: u32, job: u32 },
     NodeTick { node: u8, vm: u32 },
     NodeBooted { node: u8, vm: u32, boots: u32 },
     Operator { host: u8, asks: super::operators::Wish },

@@ -249,7 +249,7 @@ impl World {
             Event::GuardTurn { host, boot } => self.guard_turn(host, boot, None),
             Event::Recorded { host, boot, life, node } => self.recorded(host, boot, life, node),
             Event::Reaped { host, boot, node, vm } => self.reaped(host, boot, node, vm),
-            Event::Drained { node, vm, resets } => self.drained(node, vm, resets),
+            Event::Drained { node, vm, resets, life, job } => self.drained(node, vm, resets, life, job),
             Event::NodeTick { node, vm } => self.node_tick(node, vm),
             Event::NodeBooted { node, vm, boots } => {
                 let incarnation = self.random() | 1;

@@ -59,7 +59,7 @@ impl World {
             outlet.on = on;
             let host = outlet.host;
             if !self.is_fed(host) && self.hosts[&host].power == Power::On {
-                self.truth.hit(self.now, &self.hosts[&host]);
+                self.truth.hit(self.now, &self.hosts, host);
                 self.power_off(host);
             }
         }

@@ -121,7 +121,12 @@ impl Engine {
         self.proposer.in_flight = false;
         self.proposer.established = true;
         self.committed_at = now;
+        let needed = self.voters.needed(&self.acceptor.committed);
         self.commit(now);
+        if needed < self.voters.needed(&self.acceptor.committed) {
+            // The other one of two is a member again, and has no stamp yet to echo; its vote counts only P after this.
+            self.proposer.since = now;
+        }
         for host in &self.config().hosts {
             if host.id != self.me.get() {
                 self.send_commit(HostId::new(host.id));
@@ -151,12 +156,19 @@ impl Engine {
         if self.is_foreign(from, incarnation, beat) {
             return self.send_commit(from);
         }
-        let row = self.view().host(from);
-        if row.incarnation == incarnation && matches!(row.state, HostState::Condemned | HostState::Down) {
+        let row = *self.view().host(from);
+        let fenced = row.incarnation == incarnation && matches!(row.state, HostState::Condemned | HostState::Down);
+        let of_two = self.voters.other_of_two(self.me) == Some(from);
+        if fenced {
             // It is answered with nothing but the notice (SAFETY F4); what it says of its nodes may still prove them gone.
             let version = self.view().version;
             self.outbox.send(from, Message::Condemned { version });
-        } else {
+        }
+        if fenced && of_two && row.state == HostState::Down {
+            self.send_commit(from);
+        }
+        // Of two votes a condemned one is needed until it is proven off: it renews nothing (SAFETY D1, F5).
+        if !fenced || of_two && row.state == HostState::Condemned {
             let committed = self.acceptor.committed_slot;
             let answer = Message::Answer {
                 number: beat.number,

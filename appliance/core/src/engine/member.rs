@@ -437,7 +437,9 @@ impl Engine {
         }
         self.learn(now, committed);
         let snapshot = if self.rules.holds(Rule::C3) { snapshot } else { self.snapshot() };
-        if self.admitted_at.is_some() && !self.condemned && !cluster.differs(self.view().cluster) {
+        let row = self.view().host(self.me);
+        let fenced = self.condemned || matches!(row.state, HostState::Condemned | HostState::Down);
+        if self.admitted_at.is_some() && !fenced && !cluster.differs(self.view().cluster) {
             self.renew(&snapshot);
         }
     }

@@ -32,7 +32,8 @@ impl Engine {
         }
         if self.condemned {
             if now >= self.node_timer {
-                self.restart |= self.local.kill_all(&mut self.outbox);
+                let all_ended = self.local.kill_all(&mut self.outbox);
+                self.restart |= all_ended && !self.votes_on();
                 self.node_timer = now + Self::span(RESEND_MS);
             }
             self.due(self.node_timer);
@@ -66,6 +67,12 @@ impl Engine {
             }
         }
         self.due(self.view_at);
+    }
+
+    /// Whether it is one of two, condemned, and not yet proven off: then the other one decides nothing without its vote
+    /// (SAFETY D1, F5), and it goes on as an appliance that serves nobody.
+    fn votes_on(&self) -> bool {
+        self.voters.other_of_two(self.me).is_some() && self.view().host(self.me).state == HostState::Condemned
     }
 
     /// Admitted, not condemned, and within the membership lease (SAFETY C2); a leader within its lead's.

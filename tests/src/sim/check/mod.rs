@@ -14,7 +14,7 @@ mod speech;
 mod writers;
 
 use super::coverage::Coverage;
-use super::{Guest, Host, Micros, Table, Writer};
+use super::{Guest, Host, Micros, Power, Table, Writer};
 use palisade_core::config::Config;
 use palisade_core::fencing::Action;
 use palisade_core::id::{Ballot, HostId, Incarnation};
@@ -59,6 +59,10 @@ pub struct Truth {
     born: BTreeMap<(u8, u64), rows::Born>,
     /// When the decision about a host was committed first.
     condemned_at: BTreeMap<u8, Micros>,
+    /// When a view made the present appliance of a host a member first.
+    member_at: BTreeMap<u8, Micros>,
+    /// The random part of the last cluster incarnation that began without the memory of any other one.
+    pub root: u32,
     /// Every incarnation that a committed view called down: when that was.
     pub confirmed: BTreeMap<(u8, u64), Micros>,
     /// How often an appliance came to lead.
@@ -73,10 +77,14 @@ pub struct Truth {
     pub quorum_side: Option<Vec<u8>>,
     /// Devices that switched a host off which was a member at that moment: when, which host (F1 duplicates).
     pub false_kills: Vec<(Micros, u8)>,
+    /// Of two votes both were switched off by devices, and nobody is left to turn one on again (SAFETY D3): when.
+    pub both_off: Vec<Micros>,
     /// What operators were promised: when, by which host, about whom, in which version.
     pub promises: Vec<(Micros, u8, Target, u64)>,
     /// What was reached.
     pub coverage: Coverage,
+    /// Of two votes: when a device switched it off last.
+    switched: BTreeMap<u8, Micros>,
     leading: BTreeSet<(u8, u32)>,
     /// Every appliance that a committed view ever named as a member.
     admitted: BTreeSet<(u8, Incarnation)>,
@@ -92,6 +100,8 @@ impl Truth {
             quorum: quorum::Quorum::new(config),
             born: BTreeMap::new(),
             condemned_at: BTreeMap::new(),
+            member_at: BTreeMap::new(),
+            root: 0,
             confirmed: BTreeMap::new(),
             elections: 0,
             downs: Vec::new(),
@@ -99,8 +109,10 @@ impl Truth {
             orders: Vec::new(),
             quorum_side: None,
             false_kills: Vec::new(),
+            both_off: Vec::new(),
             promises: Vec::new(),
             coverage: Coverage::default(),
+            switched: BTreeMap::new(),
             leading: BTreeSet::new(),
             admitted: BTreeSet::new(),
         }
@@ -138,6 +150,9 @@ impl Truth {
         if let Some(before) = before.filter(|before| before.cluster == view.cluster) {
             rows::check(facts, &self.born, before, view);
         }
+        if !view.before.is_some() {
+            self.root = view.cluster.random;
+        }
         self.note_changes(facts, view);
         self.line.set_newest(view);
     }
@@ -160,6 +175,9 @@ impl Truth {
         let mut hosts = Vec::new();
         for (host, row) in view.hosts() {
             let old = before.host(host);
+            if row.state == HostState::Member && (old.state != row.state || old.incarnation != row.incarnation) {
+                self.member_at.insert(host.get(), facts.now);
+            }
             if row.state == HostState::Condemned && old.state != HostState::Condemned {
                 hosts.push((host, true));
             } else if row.state == HostState::Down && old.state != HostState::Down {
@@ -174,7 +192,10 @@ impl Truth {
             if condemned {
                 self.condemned_at.insert(host.get(), facts.now);
             } else {
-                let since = self.condemned_at.get(&host.get()).copied().unwrap_or(0);
+                // One of two is switched off before anything is committed (SAFETY D1): since it was a member.
+                let of_two = self.quorum.is_one_of_two(host.get());
+                let since = if of_two { &self.member_at } else { &self.condemned_at };
+                let since = since.get(&host.get()).copied().unwrap_or(0);
                 writers::host_down(facts, &self.confirmed, host, since);
             }
         }
@@ -212,8 +233,15 @@ impl Truth {
     }
 
     /// A device switches a host off.
-    pub fn hit(&mut self, now: Micros, host: &Host) {
+    pub fn hit(&mut self, now: Micros, hosts: &Table<Host>, host: u8) {
+        let host = &hosts[&host];
         let id = HostId::new(host.id);
+        let is_off = |other: &&Host| other.power == Power::Off && other.off_at == self.switched.get(&other.id).copied();
+        if host.power == Power::On && self.quorum.is_one_of_two(host.id) {
+            let voters = hosts.values().filter(|other| other.id != host.id && self.quorum.is_one_of_two(other.id));
+            self.both_off.extend(voters.filter(is_off).map(|_| now));
+            self.switched.insert(host.id, now);
+        }
         // Of two votes one is switched off without a view; who may do that is looked at when it orders it.
         if kills::is_false(self.line.newest(), host, id) && !self.quorum.is_one_of_two(host.id) {
             self.false_kills.push((now, host.id));

@@ -241,7 +241,8 @@ impl Story {
         // What was ordered before the cut may still be driven: until the lead and the order's validity are over.
         self.split = true;
         self.pass(3_500_000);
-        if self.split {
+        // Of two votes either side may go on; the checkers of S4 know when.
+        if self.split && self.shape.votes > 2 {
             let majority = (1..=self.shape.hosts).filter(|&host| !side(host)).collect();
             self.world.truth.quorum_side = Some(majority);
         }
