@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * channel.c - the driver of the virtio console in PCI slot 0x10
+ * channel - the driver of the virtio console in PCI slot 0x10
  *
  * The channel is a virtio console without MULTIPORT: one receive queue, one
  * transmit queue, bytes in and out.  It is a driver of its own because nothing

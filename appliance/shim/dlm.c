@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * dlm.c - the DLM's controls, used from inside the kernel
+ * dlm - the DLM's controls, used from inside the kernel
  *
  * fs/dlm is made to be driven by dlm_controld through two file systems: configfs
  * says who the members and where they are, sysfs stops and starts a lockspace.
@@ -21,6 +21,7 @@
 #include <linux/kobject.h>
 #include <linux/module.h>
 #include <linux/mount.h>
+#include <linux/mutex.h>
 #include <linux/namei.h>
 #include <linux/sysfs.h>
 #include <net/ipv6.h>
@@ -306,24 +307,39 @@ int pal_dlm_store(const char *space, const char *attribute, const char *text)
 	return result < 0 ? result : 0;
 }
 
-/* The DLM's recover_status, or an error. */
-int pal_dlm_recover_status(const char *space)
+/**
+ * pal_dlm_number - read a number from a lockspace's attribute
+ * @space: its name
+ * @attribute: which
+ * @base: 10 or 16
+ *
+ * Return: the number, or an error.
+ */
+int pal_dlm_number(const char *space, const char *attribute, int base)
 {
 	/* A show operation may write a whole page. */
 	static char page[PAGE_SIZE];
+	static DEFINE_MUTEX(page_lock);
 	struct kobject *lockspace = pal_lockspace(space);
 	struct attribute *found;
-	int status = -ENOENT;
+	int number = -ENOENT;
 
 	if (!lockspace)
 		return -ENOENT;
-	found = pal_attribute(lockspace, "recover_status");
+	found = pal_attribute(lockspace, attribute);
+	mutex_lock(&page_lock);
 	if (found &&
 	    get_ktype(lockspace)->sysfs_ops->show(lockspace, found, page) > 0 &&
-	    sscanf(page, "%x", &status) != 1)
-		status = -EINVAL;
+	    kstrtoint(strim(page), base, &number))
+		number = -EINVAL;
+	mutex_unlock(&page_lock);
 	kobject_put(lockspace);
-	return status;
+	return number;
+}
+
+int pal_dlm_recover_status(const char *space)
+{
+	return pal_dlm_number(space, "recover_status", 16);
 }
 
 int pal_dlm_init(void)

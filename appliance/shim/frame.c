@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * frame.c - the frames of the node protocol, parsed and emitted
+ * frame - the frames of the node protocol, parsed and emitted
  *
  * A virtconsole is a byte stream whose other end may come and go in the middle
  * of a frame, and QEMU drops bytes while nobody is there.  So the reader holds

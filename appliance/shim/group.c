@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * group.c - what this node does about each of its volumes
+ * group - what this node does about each of its volumes
  *
  *          mount, JOIN        STOP(above the last)
  *   Closed ------> Joining -----------------> Stopping --(worker)--> Stopped
@@ -19,7 +19,7 @@
  */
 #include "machine.h"
 
-static u64 pal_ull(u64 value)
+static unsigned long long pal_ull(u64 value)
 {
 	return value;
 }
@@ -99,11 +99,12 @@ int pal_group_open(struct pal_machine *m, const u8 *volume, const u8 *cluster)
 	group->asked = false;
 	group->recovered = false;
 	group->replayed = false;
+	group->ran = 0;
 	group->known_count = 0;
 	group->phase = PAL_IS_JOINING;
 	memcpy(group->cluster, cluster, PAL_LABEL_BYTES);
-	pal_port_event("GROUP_JOIN volume=" PAL_LABEL_FMT,
-		       PAL_LABEL_ARGS(volume));
+	pal_port_event("GROUP_JOIN volume=%s",
+		       pal_label(volume));
 	return group - m->groups;
 }
 
@@ -159,7 +160,8 @@ static u8 pal_question(const struct pal_group *group)
 		return 0;
 	if (!group->wants_in)
 		return PAL_LEAVE;
-	return group->phase == PAL_IS_JOINING && group->ready ? PAL_JOIN : 0;
+	/* Until the first START: a cold start may have forgotten the JOIN. */
+	return group->ready && !group->ran ? PAL_JOIN : 0;
 }
 
 void pal_groups_on_time(struct pal_machine *m, u64 now)
@@ -269,8 +271,8 @@ static bool pal_on_stop(struct pal_machine *m, u64 now, const u8 *volume,
 	group->replayed = false;
 	group->ask_at = now;
 	m->counters.stops++;
-	pal_port_event("GROUP_STOP volume=" PAL_LABEL_FMT " generation=%llu",
-		       PAL_LABEL_ARGS(volume), pal_ull(generation));
+	pal_port_event("GROUP_STOP volume=%s generation=%llu",
+		       pal_label(volume), pal_ull(generation));
 	if (had_lockspace) {
 		group->phase = PAL_IS_STOPPING;
 		/* Out, which was told before, is not undone. */
@@ -462,6 +464,8 @@ void pal_group_started(struct pal_machine *m, int at, u64 generation)
 	if (group->phase != PAL_IS_STARTING || group->generation != generation)
 		return;
 	group->phase = PAL_IS_RUNNING;
+	group->ran = generation;
+	group->ran_recovered = false;
 	group->known_count = group->next_count;
 	memcpy(group->known, group->next,
 	       group->next_count * sizeof(*group->next));
@@ -483,9 +487,9 @@ void pal_group_recovered(struct pal_machine *m, int at, u64 generation)
 	    group->recovered)
 		return;
 	group->recovered = true;
-	pal_port_event("GROUP_RECOVERED volume=" PAL_LABEL_FMT
-		       " generation=%llu",
-		       PAL_LABEL_ARGS(group->volume), pal_ull(generation));
+	group->ran_recovered = true;
+	pal_port_event("GROUP_RECOVERED volume=%s generation=%llu",
+		       pal_label(group->volume), pal_ull(generation));
 	pal_say_step(m, PAL_RECOVERED, group, generation);
 }
 
@@ -536,8 +540,8 @@ void pal_group_left(struct pal_machine *m, int at)
 	group->ready = false;
 	group->known_count = 0;
 	group->ask_at = PAL_NEVER;
-	pal_port_event("GROUP_LEFT volume=" PAL_LABEL_FMT,
-		       PAL_LABEL_ARGS(group->volume));
+	pal_port_event("GROUP_LEFT volume=%s",
+		       pal_label(group->volume));
 	pal_takeover_answer(m, group->volume);
 }
 
@@ -557,15 +561,4 @@ bool pal_group_on_frame(struct pal_machine *m, u64 now,
 	default:
 		return pal_on_left(m, volume);
 	}
-}
-
-/* The highest generation that was told (SAFETY B4). */
-u64 pal_group_highest(const struct pal_machine *m)
-{
-	u64 highest = 0;
-	int at;
-
-	for (at = 0; at < PAL_GROUPS_MAX; at++)
-		highest = max(highest, m->groups[at].generation);
-	return highest;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * lease.c - the timer that ends this machine, and its last word
+ * lease - the timer that ends this machine, and its last word
  *
  * A node that nobody renews must stop writing before its lease ends.  Stopping
  * the DLM is no stop: writes under locks that are cached go on.  So a hard

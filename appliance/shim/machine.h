@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * machine.h - what this node knows and wants, as a pure state machine
+ * machine - what this node knows and wants, as a pure state machine
  *
  * session.c, group.c and takeover.c own it.  Frames and the time come in;
  * what is to be done goes out through the pal_port_ functions, none of which
@@ -90,6 +90,9 @@ struct pal_group {
 	/* The highest that a STOP named; kept when it is closed (G5). */
 	u64 generation;
 	u64 ask_at;
+	/* Of the START that was done last in this mount; 0: none yet. */
+	u64 ran;
+	bool ran_recovered;
 	bool recovered;		/* the DLM, with this generation */
 	bool replayed;		/* the journals of its dead, too */
 	/* The START that runs; empty before the first. */
@@ -174,6 +177,7 @@ void pal_on_time(struct pal_machine *m, u64 now);
 u64 pal_deadline(const struct pal_machine *m);
 void pal_bye(struct pal_machine *m);
 void pal_reset(struct pal_machine *m, enum pal_why why);
+void pal_cut(struct pal_machine *m, u8 node, bool cut, u64 silent_ms);
 void pal_say(struct pal_machine *m, u8 kind, const u8 *body);
 void pal_say_more(struct pal_machine *m, u8 kind, const u8 *body,
 		  const u8 *payload, u32 length);
@@ -188,7 +192,6 @@ void pal_group_recovered(struct pal_machine *m, int at, u64 generation);
 void pal_group_replayed(struct pal_machine *m, int at, u64 generation);
 void pal_group_refused(struct pal_machine *m, int at);
 void pal_group_left(struct pal_machine *m, int at);
-u64 pal_group_highest(const struct pal_machine *m);
 bool pal_group_on_frame(struct pal_machine *m, u64 now,
 			const struct pal_frame *frame);
 void pal_groups_refused(struct pal_machine *m);
@@ -197,11 +200,14 @@ void pal_groups_on_time(struct pal_machine *m, u64 now);
 u64 pal_groups_deadline(const struct pal_machine *m);
 struct pal_group *pal_group_find(struct pal_machine *m, const u8 *volume);
 
+/* tell.c */
+void pal_tell(struct pal_machine *m);
+
 /* takeover.c */
+bool pal_is_told(const struct pal_group *group, const struct pal_given *given);
 bool pal_takeover_on_frame(struct pal_machine *m,
 			   const struct pal_frame *frame);
 void pal_takeover_answer(struct pal_machine *m, const u8 *volume);
-u64 pal_takeover_highest(const struct pal_machine *m);
 
 /* What the machine wants done. */
 void pal_port_send(const struct pal_frame *frame);
@@ -212,10 +218,7 @@ bool pal_port_service(const struct pal_given *given);
 __printf(1, 2) void pal_port_event(const char *format, ...);
 void pal_port_started(const struct pal_group *group);
 
-/* A label as 32 hexadecimal digits, for events. */
-#define PAL_LABEL_FMT	"%08x%08x%08x%08x"
-#define PAL_LABEL_ARGS(label)						\
-	get_unaligned_be32(label), get_unaligned_be32((label) + 4),	\
-	get_unaligned_be32((label) + 8), get_unaligned_be32((label) + 12)
+/* A label as 32 hexadecimal digits, until the next call. */
+const char *pal_label(const u8 *label);
 
 #endif

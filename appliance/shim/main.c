@@ -11,9 +11,11 @@
  *   lease.c    the timer that resets  takeover.c  recoveries given to us
  *   members.c  the worker             dlm.c       configfs and sysfs
  *   stack.c    OCFS2's plugin         report.c    log and debugfs
+ *   watch.c    peers that are cut off tell.c      what a cold start asks for
  *
  * Threads: palisade/chan receives, beats and decides, and waits for nothing;
- * palisade/work stops and starts the DLM; palisade/log prints.  One spinlock
+ * palisade/work stops and starts the DLM; palisade/log prints and
+ * palisade/watch looks for peers that do not answer.  One spinlock
  * holds the machine together, and is held only while it decides.
  *
  * Nothing between loading and unloading allocates on the way of a frame, a
@@ -86,9 +88,11 @@ void pal_port_reset(enum pal_why why)
 	};
 	u64 now = pal_now();
 
-	/* A console that hangs does not keep this machine alive. */
-	if (why != PAL_WHY_LEASE)
-		pal_lease_set(now + 2 * PAL_PARTING_US);
+	/* No word at the lease's end: a console that hangs takes longer. */
+	if (why == PAL_WHY_LEASE)
+		pal_lease_end_machine();
+	/* Nor does it keep this machine alive otherwise. */
+	pal_lease_set(now + 2 * PAL_PARTING_US);
 	pr_emerg("palisade-node: %llu.%06llu RESET why=%s\n", now / 1000000,
 		 now % 1000000, words[why]);
 	pal_lease_end_machine();
@@ -241,9 +245,14 @@ static int __init palisade_init(void)
 	error = pal_chan_init();
 	if (error)
 		goto members;
+	error = pal_watch_init();
+	if (error)
+		goto chan;
 	error = pal_stack_init();
 	if (!error)
 		return 0;
+	pal_watch_exit();
+chan:
 	kthread_stop(pal_chan_task);
 	pal_channel_exit();
 members:
@@ -261,6 +270,7 @@ report:
 static void __exit palisade_exit(void)
 {
 	pal_stack_exit();
+	pal_watch_exit();
 	spin_lock(&pal_lock);
 	pal_bye(&pal_machine);
 	spin_unlock(&pal_lock);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * members.c - the worker: what STOP, START and LEAVE mean for the DLM
+ * members - the worker: what STOP, START and LEAVE mean for the DLM
  *
  * Stopping and starting a lockspace may block, so a thread of its own does it,
  * one job after the other; the thread of the channel only tells it what.
@@ -22,23 +22,20 @@
  * START calls dead.  If not, this machine ends (SHIM traps 4 and 5).
  *
  * OCFS2 starts a kernel thread for its recovery, and everybody waits for ever
- * if that fails for lack of memory: so some pages are held back, and given
- * back just before a START that tells a death; and OCFS2 is told of each dead
- * node a second time, which does nothing if the first time worked.
+ * if that fails for lack of memory: so some pages are held back (comms.c), and
+ * given back just before a START that tells a death; and OCFS2 is told of each
+ * dead node a second time, which does nothing if the first time worked.
  */
 #include <linux/crc32.h>
-#include <linux/delay.h>
 #include <linux/fs.h>
-#include <linux/gfp.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
-#include <linux/slab.h>
+#include <linux/sched/mm.h>
 #include <linux/workqueue.h>
 
 #include "shim.h"
 
-#define PAL_RESERVE_PAGES	1024	/* 4 MiB */
 #define PAL_POLL_MS		10
 #define PAL_IDLE_MS		1000
 /* DLM_RS_DONE of fs/dlm: this node's part of the recovery is over. */
@@ -65,18 +62,10 @@ struct pal_member {
 static struct pal_member pal_members[PAL_GROUPS_MAX];
 /* Held by whoever drives the DLM: the worker, a mount, an umount. */
 static DEFINE_MUTEX(pal_members_lock);
-static struct {
-	bool made;
-	u64 incarnation;
-	struct pal_address address;
-} pal_comms[PAL_NODES_MAX];
-
 static struct task_struct *pal_worker_task;
 static DECLARE_WAIT_QUEUE_HEAD(pal_worker_wait);
 static bool pal_worker_due;
 static struct delayed_work pal_mount_work;
-static LIST_HEAD(pal_reserve);
-static u32 pal_reserve_count;
 static u64 pal_stop_us, pal_start_us, pal_failures;
 
 void pal_port_work(void)
@@ -85,33 +74,23 @@ void pal_port_work(void)
 	wake_up(&pal_worker_wait);
 }
 
-/* Fills the reserve as far as memory allows without pressing anybody. */
-static void pal_reserve_fill(void)
+/* Whoever else holds the lock must not wait for a volume that we start. */
+static unsigned int pal_enter(void)
 {
-	while (pal_reserve_count < PAL_RESERVE_PAGES) {
-		struct page *page = alloc_page(GFP_KERNEL | __GFP_NORETRY |
-					       __GFP_NOWARN |
-					       __GFP_NOMEMALLOC);
+	unsigned int noio = memalloc_noio_save();
 
-		if (!page)
-			return;
-		list_add(&page->lru, &pal_reserve);
-		pal_reserve_count++;
-	}
+	mutex_lock(&pal_members_lock);
+	return noio;
 }
 
-static void pal_reserve_give_back(void)
+static void pal_leave(unsigned int noio)
 {
-	struct page *page, *next;
-
-	list_for_each_entry_safe(page, next, &pal_reserve, lru) {
-		list_del(&page->lru);
-		__free_page(page);
-	}
-	pal_reserve_count = 0;
+	mutex_unlock(&pal_members_lock);
+	memalloc_noio_restore(noio);
 }
 
-static bool pal_is_used(u8 node)
+/* Whether a lockspace has this node; the members' lock is held. */
+bool pal_members_use(u8 node)
 {
 	int at;
 
@@ -119,88 +98,6 @@ static bool pal_is_used(u8 node)
 		if (pal_members[at].here[node])
 			return true;
 	return false;
-}
-
-static u64 pal_incarnation_of(u8 node)
-{
-	const struct pal_known *known = &pal_machine.known[node];
-	u64 incarnation = 0;
-
-	spin_lock(&pal_lock);
-	if (node == pal_machine.node)
-		incarnation = pal_machine.incarnation;
-	else if (known->state == PAL_STATE_UP)
-		incarnation = known->incarnation;
-	spin_unlock(&pal_lock);
-	return incarnation;
-}
-
-static void pal_comm_drop(u8 node)
-{
-	if (!pal_comms[node].made)
-		return;
-	pal_dlm_comm_drop(node);
-	pal_comms[node].made = false;
-	pal_comms[node].incarnation = 0;
-}
-
-static int pal_comm_make(u8 node, u64 incarnation)
-{
-	struct pal_address address;
-	int error;
-
-	spin_lock(&pal_lock);
-	address = pal_machine.address[node];
-	spin_unlock(&pal_lock);
-	if (!address.family)
-		return -ENOENT;
-	error = pal_dlm_comm_make(node, &address, node == pal_machine.node);
-	if (error) {
-		pal_failures++;
-		return error;
-	}
-	pal_comms[node].made = true;
-	pal_comms[node].incarnation = incarnation;
-	pal_comms[node].address = address;
-	return 0;
-}
-
-/* Makes the comms that are told of, so that a START has less to do. */
-static void pal_comms_ahead(void)
-{
-	u32 node;
-
-	for (node = 1; node < PAL_NODES_MAX; node++) {
-		struct pal_address address;
-
-		spin_lock(&pal_lock);
-		address = pal_machine.address[node];
-		spin_unlock(&pal_lock);
-		if (!address.family)
-			continue;
-		if (pal_comms[node].made && !pal_is_used(node) &&
-		    node != pal_machine.node &&
-		    memcmp(&address, &pal_comms[node].address,
-			   sizeof(address)))
-			pal_comm_drop(node);
-		if (!pal_comms[node].made)
-			pal_comm_make(node, pal_incarnation_of(node));
-	}
-}
-
-/* A member's comm must be that of its incarnation. */
-static int pal_comm_need(u8 node, u64 incarnation)
-{
-	if (pal_comms[node].made &&
-	    pal_comms[node].incarnation == incarnation)
-		return 0;
-	if (pal_comms[node].made && !pal_comms[node].incarnation &&
-	    !pal_is_used(node)) {
-		pal_comms[node].incarnation = incarnation;
-		return 0;
-	}
-	pal_comm_drop(node);
-	return pal_comm_make(node, incarnation);
 }
 
 static bool pal_is_member(const struct pal_member *member, u8 node, u64 inc)
@@ -230,9 +127,7 @@ static bool pal_drop_dead(struct pal_member *member)
 			continue;
 		if (node == pal_machine.node)
 			continue;
-		if (pal_comms[node].incarnation == entry->incarnation ||
-		    !pal_comms[node].incarnation)
-			pal_comm_drop(node);
+		pal_comm_over(node, entry->incarnation);
 	}
 	return any;
 }
@@ -501,6 +396,7 @@ int pal_members_join(const char *space, const char *cluster, void *connection)
 {
 	u8 volume[PAL_LABEL_BYTES], name[PAL_LABEL_BYTES] = { 0 };
 	struct pal_member *member;
+	unsigned int noio;
 	int at = -EAGAIN;
 
 	if (strlen(space) != 2 * PAL_LABEL_BYTES ||
@@ -508,8 +404,8 @@ int pal_members_join(const char *space, const char *cluster, void *connection)
 		return -EINVAL;
 	memcpy(name, cluster, strnlen(cluster, sizeof(name)));
 	pal_port_work();
-	mutex_lock(&pal_members_lock);
-	if (!pal_comms[pal_machine.node].made)
+	noio = pal_enter();
+	if (!pal_comm_is_made(pal_machine.node))
 		goto out;
 	spin_lock(&pal_lock);
 	if (pal_machine.session)
@@ -526,9 +422,8 @@ int pal_members_join(const char *space, const char *cluster, void *connection)
 	member->connection = connection;
 	if (pal_dlm_cluster_name(cluster))
 		pal_failures++;
-	pal_reserve_fill();
 out:
-	mutex_unlock(&pal_members_lock);
+	pal_leave(noio);
 	pal_port_work();
 	return at;
 }
@@ -541,12 +436,13 @@ out:
 void pal_members_joined(int at, bool good)
 {
 	struct pal_group *group = &pal_machine.groups[at];
+	unsigned int noio;
 
 	if (good) {
 		mod_delayed_work(system_long_wq, &pal_mount_work, 0);
 		return;
 	}
-	mutex_lock(&pal_members_lock);
+	noio = pal_enter();
 	pal_space_drop(&pal_members[at]);
 	pal_members[at].connection = NULL;
 	spin_lock(&pal_lock);
@@ -556,7 +452,7 @@ void pal_members_joined(int at, bool good)
 	group->ready = false;
 	group->job = PAL_JOB_NONE;
 	spin_unlock(&pal_lock);
-	mutex_unlock(&pal_members_lock);
+	pal_leave(noio);
 	pal_kick();
 }
 
@@ -572,13 +468,14 @@ void pal_members_leave(int at)
 /* The umount's lockspace is gone. */
 void pal_members_left(int at)
 {
-	mutex_lock(&pal_members_lock);
+	unsigned int noio = pal_enter();
+
 	pal_space_drop(&pal_members[at]);
 	pal_members[at].connection = NULL;
 	spin_lock(&pal_lock);
 	pal_group_left(&pal_machine, at);
 	spin_unlock(&pal_lock);
-	mutex_unlock(&pal_members_lock);
+	pal_leave(noio);
 }
 
 /**
@@ -657,13 +554,8 @@ static void pal_mount_look(struct work_struct *work)
 
 void pal_members_show(struct seq_file *file)
 {
-	u32 node, comms = 0;
-
-	for (node = 1; node < PAL_NODES_MAX; node++)
-		comms += pal_comms[node].made;
-	seq_printf(file, "comms %u\nreserve_pages %u\nlast_stop_us %llu\nlast_start_us %llu\nfailures %llu\n",
-		   comms, pal_reserve_count, pal_stop_us, pal_start_us,
-		   pal_failures);
+	seq_printf(file, "last_stop_us %llu\nlast_start_us %llu\nfailures %llu\n",
+		   pal_stop_us, pal_start_us, pal_failures);
 }
 
 int pal_members_init(void)
@@ -675,11 +567,7 @@ int pal_members_init(void)
 
 void pal_members_exit(void)
 {
-	u32 node;
-
 	kthread_stop(pal_worker_task);
 	cancel_delayed_work_sync(&pal_mount_work);
-	for (node = 1; node < PAL_NODES_MAX; node++)
-		pal_comm_drop(node);
-	pal_reserve_give_back();
+	pal_comms_exit();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * port.h - what frame.c, session.c, group.c and takeover.c stand on
+ * port - what frame.c, session.c, group.c and takeover.c stand on
  *
  * These files decide and never act: they compile in the kernel and in user
  * space, where they are fuzzed.  Here is all that they may call.

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * protocol.h - the layout of the node protocol
+ * protocol - the layout of the node protocol
  *
  * Numbers only: docs/PROTOCOL.md has their meaning, and a test holds them
  * against appliance/core/src/wire.  All fields are little-endian, all offsets
@@ -49,8 +49,10 @@
 #define PAL_TAKEN		25
 #define PAL_FAILED		26
 #define PAL_REPORT		33
+#define PAL_REPORT_GROUP	34
 #define PAL_DLM_ADDRESS		37
 #define PAL_CUT			38
+#define PAL_REPORT_SERVICE	39
 
 /* Fields of bodies. */
 #define PAL_NODE		0	/* all that name a node */
@@ -75,6 +77,13 @@
 #define PAL_LABEL		24	/* TAKEOVER .. FAILED, 16 bytes */
 #define PAL_REPORT_PART		4	/* REPORT u8 */
 #define PAL_REPORT_PARTS	6	/* REPORT u8 */
+#define PAL_REPORT_TELLS	24	/* REPORT u8 */
+#define PAL_REPORT_VOLUMES	25	/* REPORT u8 */
+#define PAL_REPORT_SERVICES	26	/* REPORT u8 */
+#define PAL_WHICH		1	/* REPORT_GROUP, REPORT_SERVICE u8 */
+#define PAL_GROUP_STATE		2	/* REPORT_GROUP u8 */
+#define PAL_GROUP_FLAGS		3	/* REPORT_GROUP u8 */
+#define PAL_PROGRESS		3	/* REPORT_SERVICE u8 */
 #define PAL_ADDRESS_FAMILY	1	/* DLM_ADDRESS: 4 or 6 */
 #define PAL_ADDRESS_PORT	2	/* DLM_ADDRESS u16, 0: the default */
 #define PAL_ADDRESS		24	/* DLM_ADDRESS, 16 bytes */
@@ -117,6 +126,18 @@
 #define PAL_GASP_PANIC		1
 #define PAL_GASP_LEASE		2
 #define PAL_GASP_OTHER		3
+
+/* States and flags of REPORT_GROUP; its payload begins with two u64. */
+#define PAL_GROUP_JOINED	1
+#define PAL_GROUP_STOPPED	2
+#define PAL_GROUP_STARTED	3
+#define PAL_GROUP_RECOVERED	1
+#define PAL_GROUP_HEAD		16
+#define PAL_GROUP_ENTRIES	36
+
+/* Progress of REPORT_SERVICE. */
+#define PAL_PROGRESS_GIVEN	1
+#define PAL_PROGRESS_TAKEN	2
 
 /* Services of TAKEOVER. */
 #define PAL_SERVICE_RECOVERY	1

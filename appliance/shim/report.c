@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * report.c - what people read: events in the kernel's log, state in debugfs
+ * report - what people read: events in the kernel's log, state in debugfs
  *
  * An event is a line, `palisade-node: <seconds since boot> EVENT key=value`,
  * in the words of the node client.  It is written into a ring and printed by a
@@ -95,9 +95,8 @@ void pal_port_started(const struct pal_group *group)
 
 	pal_list(set, sizeof(set), group, true);
 	pal_list(fates, sizeof(fates), group, false);
-	pal_port_event("GROUP_START volume=" PAL_LABEL_FMT
-		       " generation=%llu set=%s fates=%s",
-		       PAL_LABEL_ARGS(group->volume), group->generation, set,
+	pal_port_event("GROUP_START volume=%s generation=%llu set=%s fates=%s",
+		       pal_label(group->volume), group->generation, set,
 		       fates);
 }
 
@@ -168,9 +167,8 @@ static void pal_show_groups(struct seq_file *file)
 
 		if (!group->used)
 			continue;
-		seq_printf(file, "group volume=" PAL_LABEL_FMT
-			   " phase=%s generation=%llu recovered=%d replayed=%d\n",
-			   PAL_LABEL_ARGS(group->volume),
+		seq_printf(file, "group volume=%s phase=%s generation=%llu recovered=%d replayed=%d\n",
+			   pal_label(group->volume),
 			   pal_phase_word(group), group->generation,
 			   group->recovered, group->replayed);
 	}
@@ -191,6 +189,8 @@ static int pal_state_show(struct seq_file *file, void *unused)
 		   atomic64_read(&c->broken), atomic64_read(&c->round_us));
 	seq_printf(file, "events_dropped %llu\n", pal_events_dropped);
 	pal_members_show(file);
+	pal_comms_show(file);
+	pal_watch_show(file);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(pal_state);

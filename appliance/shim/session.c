@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * session.c - one node's session with the appliance of its host
+ * session - one node's session with the appliance of its host
  *
  *             WELCOME(our nonce)             lease over, ERROR(condemned),
  *   Asking ----------------------> Open      ERROR(cluster over)
@@ -16,6 +16,16 @@
  * This file must never wait, act or allocate: it is pure, see machine.h.
  */
 #include "machine.h"
+
+const char *pal_label(const u8 *label)
+{
+	static char text[2 * PAL_LABEL_BYTES + 1];
+	int at;
+
+	for (at = 0; at < PAL_LABEL_BYTES; at++)
+		snprintf(text + 2 * at, 3, "%02x", label[at]);
+	return text;
+}
 
 void pal_say_more(struct pal_machine *m, u8 kind, const u8 *body,
 		  const u8 *payload, u32 length)
@@ -162,45 +172,6 @@ u64 pal_deadline(const struct pal_machine *m)
 	return due;
 }
 
-/* What it knows of the time before, should a cold start ask (SAFETY B4). */
-static void pal_report(struct pal_machine *m)
-{
-	u8 body[PAL_BODY_BYTES] = { 0 };
-	u32 total = 0, part = 0, in_part = 0, parts, n;
-	u64 version = max(m->version, pal_group_highest(m));
-
-	for (n = 1; n < PAL_NODES_MAX; n++)
-		total += m->known[n].state != PAL_STATE_UNKNOWN;
-	parts = total ? (total + PAL_PART_ENTRIES - 1) / PAL_PART_ENTRIES : 1;
-	body[PAL_NODE] = m->node;
-	body[PAL_REPORT_PARTS] = parts;
-	version = max(version, pal_takeover_highest(m));
-	put_unaligned_le64(version, body + PAL_VIEW_VERSION);
-	for (n = 1; n < PAL_NODES_MAX; n++) {
-		const struct pal_known *known = &m->known[n];
-		u8 *at = m->scratch + in_part * PAL_ENTRY_BYTES;
-
-		if (known->state == PAL_STATE_UNKNOWN)
-			continue;
-		at[PAL_ENTRY_NODE] = n;
-		at[PAL_ENTRY_STATE] = known->state;
-		at[PAL_ENTRY_HOST] = known->host;
-		at[PAL_ENTRY_CLASS] = known->class;
-		put_unaligned_le64(known->incarnation,
-				   at + PAL_ENTRY_INCARNATION);
-		if (++in_part < PAL_PART_ENTRIES)
-			continue;
-		body[PAL_REPORT_PART] = part++;
-		pal_say_more(m, PAL_REPORT, body, m->scratch,
-			     in_part * PAL_ENTRY_BYTES);
-		in_part = 0;
-	}
-	body[PAL_REPORT_PART] = part;
-	if (part < parts)
-		pal_say_more(m, PAL_REPORT, body, m->scratch,
-			     in_part * PAL_ENTRY_BYTES);
-}
-
 static void pal_on_welcome(struct pal_machine *m, u64 now,
 			   const struct pal_frame *frame)
 {
@@ -233,7 +204,7 @@ static void pal_on_welcome(struct pal_machine *m, u64 now,
 		       (unsigned long long)m->incarnation, beat_ms, lease_ms,
 		       number);
 	if (m->served_number)
-		pal_report(m);
+		pal_tell(m);
 	if (number) {
 		m->served_number = number;
 		m->served_random = pal_u32(body + PAL_WELCOME_RANDOM);
@@ -480,6 +451,26 @@ void pal_on_frame(struct pal_machine *m, u64 now,
 		pal_on_message(m, now, frame);
 		break;
 	}
+}
+
+/**
+ * pal_cut - a peer's DLM does not answer, or does again
+ * @m: the machine
+ * @node: the peer
+ * @cut: which of the two
+ * @silent_ms: for how long it has not
+ */
+void pal_cut(struct pal_machine *m, u8 node, bool cut, u64 silent_ms)
+{
+	u8 body[PAL_BODY_BYTES] = { 0 };
+
+	if (!m->session || m->over || !m->known[node].incarnation)
+		return;
+	body[PAL_NODE] = node;
+	body[PAL_CUT_STATE] = cut;
+	put_unaligned_le64(m->known[node].incarnation, body + PAL_INCARNATION);
+	put_unaligned_le64(silent_ms, body + PAL_CUT_MS);
+	pal_say(m, PAL_CUT, body);
 }
 
 /**

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * shim.h - what the kernel's parts of the shim say to each other
+ * shim - what the kernel's parts of the shim say to each other
  */
 #ifndef PALISADE_SHIM_H
 #define PALISADE_SHIM_H
@@ -71,6 +71,7 @@ int pal_dlm_node_make(const char *space, u8 node);
 int pal_dlm_node_drop(const char *space, u8 node);
 int pal_dlm_cluster_name(const char *name);
 int pal_dlm_store(const char *space, const char *attribute, const char *text);
+int pal_dlm_number(const char *space, const char *attribute, int base);
 int pal_dlm_recover_status(const char *space);
 bool pal_dlm_is_there(const char *space);
 
@@ -84,7 +85,18 @@ void pal_members_left(int at);
 bool pal_members_recover(int at, u8 node);
 void pal_members_recovered(int at);
 void pal_members_mounted(int at);
+bool pal_members_use(u8 node);
 void pal_members_show(struct seq_file *file);
+
+/* comms.c: addresses of the other nodes' DLMs, and pages held back. */
+void pal_comms_ahead(void);
+int pal_comm_need(u8 node, u64 incarnation);
+void pal_comm_over(u8 node, u64 incarnation);
+bool pal_comm_is_made(u8 node);
+void pal_comms_show(struct seq_file *file);
+void pal_comms_exit(void);
+void pal_reserve_fill(void);
+void pal_reserve_give_back(void);
 
 /* watch.c: peers whose DLM does not answer. */
 int pal_watch_init(void);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * stack.c - OCFS2's cluster stack plugin `user`
+ * stack - OCFS2's cluster stack plugin `user`
  *
  * OCFS2 knows two plugins: `o2cb`, and `user` for every other stack.  This is
  * the second one, in the place of ocfs2_stack_user.ko, which wants dlm_controld in

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * takeover.c - what was given to this node
+ * takeover - what was given to this node
  *
  * A recovery is done, and TAKEN is said, when the group runs with a START that
  * tells the death, its DLM has recovered and the journal is replayed; who does
@@ -77,12 +77,11 @@ static struct pal_takeover *pal_hold(struct pal_machine *m,
 
 static void pal_gift_event(const char *word, const struct pal_given *given)
 {
-	pal_port_event("%s what=%s:" PAL_LABEL_FMT
-		       " dead=%u incarnation=%016llx token=%llu",
+	pal_port_event("%s what=%s:%s dead=%u incarnation=%016llx token=%llu",
 		       word,
 		       given->service == PAL_SERVICE_NAMED ? "service" :
 							     "recovery",
-		       PAL_LABEL_ARGS(given->label), given->dead,
+		       pal_label(given->label), given->dead,
 		       (unsigned long long)given->incarnation,
 		       (unsigned long long)given->token);
 }
@@ -107,8 +106,8 @@ static void pal_answer(struct pal_machine *m, struct pal_takeover *held,
 		pal_say(m, taken ? PAL_TAKEN : PAL_FAILED, body);
 }
 
-static bool pal_is_told(const struct pal_group *group,
-			const struct pal_given *given)
+/* Whether the START that ran last tells of this death. */
+bool pal_is_told(const struct pal_group *group, const struct pal_given *given)
 {
 	u32 at;
 
@@ -185,16 +184,4 @@ void pal_takeover_answer(struct pal_machine *m, const u8 *volume)
 		    !memcmp(held->given.label, volume, PAL_LABEL_BYTES))
 			pal_consider(m, held);
 	}
-}
-
-/* The highest token (SAFETY B4). */
-u64 pal_takeover_highest(const struct pal_machine *m)
-{
-	u64 highest = 0;
-	int at;
-
-	for (at = 0; at < PAL_TAKEOVERS_MAX; at++)
-		if (m->takeovers[at].progress != PAL_FREE)
-			highest = max(highest, m->takeovers[at].given.token);
-	return highest;
 }

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * watch - peers whose DLM cannot be reached
+ *
+ * The DLM has no failure detector: a cut between two nodes makes lock requests
+ * hang without a word.  This thread, which nothing waits for, looks now and
+ * then, in two steps:
+ *
+ *  - suspicion is cheap: a message to the peer lies unacknowledged, look after
+ *    look (debugfs: dlm/comms/<node>/send_queue_count), or a recovery asks the
+ *    peer for its status (sysfs: recover_nodeid);
+ *  - evidence is TCP's: on a connection between the two DLMs something was sent
+ *    and nothing is acknowledged, or none can be made.  A peer that is busy, or
+ *    that waits for others, acknowledges.
+ *
+ * What has lasted for more than `cut_ms` is said to the appliance, again about
+ * every second, and once when it is over.  It proves nothing (SAFETY F6).
+ */
+#include <linux/delay.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/kthread.h>
+#include <linux/module.h>
+#include <linux/mount.h>
+#include <net/inet_connection_sock.h>
+#include <net/inet_hashtables.h>
+#include <net/tcp.h>
+
+#include "shim.h"
+
+#define PAL_LOOK_MS	100
+#define PAL_LOOKS	3		/* so many make a suspicion */
+#define PAL_AGAIN_US	1000000
+#define PAL_QUIET	(HZ / 3)	/* no acknowledgement for so long */
+#define PAL_DLM_PORT	21064
+
+static uint cut_ms = 1000;
+module_param(cut_ms, uint, 0644);
+MODULE_PARM_DESC(cut_ms,
+		 "How long a peer's DLM may not answer before the appliance is told (ms)");
+
+struct pal_peer {
+	bool member;
+	bool asked;		/* a recovery waits for its status */
+	u32 looks;		/* so often in a row there was a suspicion */
+	bool repeats;		/* TCP says so */
+	u64 since;		/* it is silent; 0: it is not */
+	u64 said;		/* when that was said last; 0: not */
+};
+
+static struct pal_peer pal_peers[PAL_NODES_MAX];
+static u64 pal_cuts;
+static struct vfsmount *pal_debug_mount;
+static struct task_struct *pal_watch_task;
+
+/* A number in a file of debugfs, or an error. */
+static int pal_debug_number(const char *name)
+{
+	struct path path;
+	struct file *file;
+	char text[16];
+	loff_t at = 0;
+	int count, number;
+
+	if (!pal_debug_mount)
+		return -ENODEV;
+	path.mnt = pal_debug_mount;
+	path.dentry = pal_debug_mount->mnt_root;
+	file = file_open_root(&path, name, O_RDONLY, 0);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	count = kernel_read(file, text, sizeof(text) - 1, &at);
+	filp_close(file, NULL);
+	if (count < 0)
+		return count;
+	text[count] = 0;
+	return kstrtoint(strim(text), 0, &number) ? -EINVAL : number;
+}
+
+/* What cannot be read is suspect: then TCP alone decides. */
+static bool pal_is_suspect(u8 node)
+{
+	char name[40];
+
+	if (pal_peers[node].asked)
+		return true;
+	scnprintf(name, sizeof(name), "dlm/comms/%u/send_queue_count", node);
+	return pal_debug_number(name) != 0;
+}
+
+static void pal_look_at_group(struct pal_group *group)
+{
+	char space[2 * PAL_LABEL_BYTES + 1];
+	bool runs, recovered;
+	int node;
+	u32 at;
+
+	spin_lock(&pal_lock);
+	runs = group->used && group->phase == PAL_IS_RUNNING;
+	recovered = group->recovered;
+	for (at = 0; runs && at < group->known_count; at++)
+		if (group->known[at].fate == PAL_FATE_MEMBER)
+			pal_peers[group->known[at].node].member = true;
+	bin2hex(space, group->volume, PAL_LABEL_BYTES);
+	spin_unlock(&pal_lock);
+	if (!runs || recovered)
+		return;
+	for (at = 0; at < sizeof(space) - 1; at++)
+		space[at] = toupper(space[at]);
+	space[sizeof(space) - 1] = 0;
+	node = pal_dlm_number(space, "recover_nodeid", 10);
+	if (node > 0 && node < PAL_NODES_MAX)
+		pal_peers[node].asked = true;
+}
+
+static bool pal_is_peer(const struct sock *sk, const struct pal_address *peer)
+{
+	if (peer->family == 4)
+		return sk->sk_family == AF_INET &&
+		       !memcmp(&sk->sk_daddr, peer->bytes, 4);
+	if (peer->family == 6)
+		return sk->sk_family == AF_INET6 &&
+		       !memcmp(&sk->sk_v6_daddr, peer->bytes, 16);
+	return false;
+}
+
+static bool pal_is_dlm(const struct sock *sk, u16 port)
+{
+	return sk->sk_num == port || ntohs(sk->sk_dport) == port;
+}
+
+/*
+ * What was sent is repeated in vain, or (the way out is gone) not even that.
+ * After a long silence the first look may be wrong; it must last to count.
+ */
+static bool pal_is_in_vain(const struct sock *sk)
+{
+	const struct tcp_sock *tcp = tcp_sk(sk);
+
+	return READ_ONCE(inet_csk(sk)->icsk_retransmits) ||
+	       (READ_ONCE(tcp->packets_out) &&
+		tcp_jiffies32 - READ_ONCE(tcp->rcv_tstamp) > PAL_QUIET);
+}
+
+/* One connection, which is the DLM's by its ports. */
+static void pal_look_at_socket(const struct sock *sk,
+			       const struct pal_address *peers)
+{
+	u16 port = peers[pal_machine.node].port;
+	u32 node;
+
+	if (sk->sk_state == TCP_TIME_WAIT || sk->sk_state == TCP_NEW_SYN_RECV ||
+	    !pal_is_dlm(sk, port ? port : PAL_DLM_PORT) ||
+	    !pal_is_in_vain(sk))
+		return;
+	for (node = 1; node < PAL_NODES_MAX; node++)
+		if (pal_peers[node].looks >= PAL_LOOKS &&
+		    pal_is_peer(sk, &peers[node]))
+			pal_peers[node].repeats = true;
+}
+
+static void pal_look_at_tcp(void)
+{
+	static struct pal_address peers[PAL_NODES_MAX];
+	struct hlist_nulls_node *node;
+	struct sock *sk;
+	u32 at;
+
+	spin_lock(&pal_lock);
+	memcpy(peers, pal_machine.address, sizeof(peers));
+	spin_unlock(&pal_lock);
+	for (at = 0; at <= tcp_hashinfo.ehash_mask; at++) {
+		rcu_read_lock();
+		sk_nulls_for_each_rcu(sk, node, &tcp_hashinfo.ehash[at].chain)
+			pal_look_at_socket(sk, peers);
+		rcu_read_unlock();
+	}
+}
+
+static void pal_look(void)
+{
+	bool suspects = false;
+	u32 at;
+
+	for (at = 0; at < PAL_NODES_MAX; at++) {
+		pal_peers[at].member = false;
+		pal_peers[at].asked = false;
+		pal_peers[at].repeats = false;
+	}
+	for (at = 0; at < PAL_GROUPS_MAX; at++)
+		pal_look_at_group(&pal_machine.groups[at]);
+	for (at = 1; at < PAL_NODES_MAX; at++) {
+		struct pal_peer *peer = &pal_peers[at];
+
+		if (peer->member && at != pal_machine.node &&
+		    pal_is_suspect(at))
+			suspects |= ++peer->looks >= PAL_LOOKS;
+		else
+			peer->looks = 0;
+	}
+	if (suspects)
+		pal_look_at_tcp();
+}
+
+static void pal_say_of(u8 node, u64 now)
+{
+	struct pal_peer *peer = &pal_peers[node];
+	u64 silent;
+	bool cut;
+
+	if (!peer->repeats)
+		peer->since = 0;
+	else if (!peer->since)
+		peer->since = now;
+	silent = peer->since ? now - peer->since : 0;
+	cut = silent > cut_ms * 1000ull;
+	if (!cut && !peer->said)
+		return;
+	if (cut && peer->said && now < peer->said + PAL_AGAIN_US)
+		return;
+	spin_lock(&pal_lock);
+	if (cut != !!peer->said)
+		pal_port_event("CUT node=%u state=%u ms=%llu", node, cut,
+			       silent / 1000);
+	pal_cut(&pal_machine, node, cut, silent / 1000);
+	spin_unlock(&pal_lock);
+	pal_cuts += cut && !peer->said;
+	peer->said = cut ? now : 0;
+}
+
+/* The reserve is filled while something is open and nobody recovers. */
+static void pal_reserve_keep(void)
+{
+	bool open = false, settled = true;
+	int at;
+
+	spin_lock(&pal_lock);
+	for (at = 0; at < PAL_GROUPS_MAX; at++) {
+		const struct pal_group *group = &pal_machine.groups[at];
+
+		if (!group->used || group->phase == PAL_IS_CLOSED)
+			continue;
+		open = true;
+		settled &= group->replayed;
+	}
+	spin_unlock(&pal_lock);
+	if (open && settled)
+		pal_reserve_fill();
+}
+
+static int pal_watch(void *unused)
+{
+	u32 node;
+
+	while (!kthread_should_stop()) {
+		pal_look();
+		for (node = 1; node < PAL_NODES_MAX; node++)
+			pal_say_of(node, pal_now());
+		pal_reserve_keep();
+		msleep_interruptible(PAL_LOOK_MS);
+	}
+	return 0;
+}
+
+void pal_watch_show(struct seq_file *file)
+{
+	u32 node;
+
+	seq_printf(file, "cuts %llu\n", pal_cuts);
+	for (node = 1; node < PAL_NODES_MAX; node++)
+		if (pal_peers[node].said)
+			seq_printf(file, "cut node=%u\n", node);
+}
+
+int pal_watch_init(void)
+{
+	struct file_system_type *type = get_fs_type("debugfs");
+
+	if (type) {
+		pal_debug_mount = kern_mount(type);
+		module_put(type->owner);
+		if (IS_ERR(pal_debug_mount))
+			pal_debug_mount = NULL;
+	}
+	pal_watch_task = kthread_run(pal_watch, NULL, "palisade/watch");
+	return PTR_ERR_OR_ZERO(pal_watch_task);
+}
+
+void pal_watch_exit(void)
+{
+	kthread_stop(pal_watch_task);
+	if (pal_debug_mount)
+		kern_unmount(pal_debug_mount);
+}
