@@ -69,6 +69,105 @@ fn b3_all_appliances_restart_at_once_and_all_nodes_keep_running() {
     }
 }
 
+/// A cluster in which these nodes have the first volume open and at rest, and a service is owned.
+fn sharing(hosts: u8, members: &[u8], seed: u64) -> World {
+    let services = "\"services\":[{\"name\":\"one\"}],\"devices\"";
+    let config = config::read(&config::json(hosts, hosts).replacen("\"devices\"", services, 1));
+    let trace = if std::env::var("COLD_TRACE").is_ok() { Trace::Printed } else { Trace::Kept };
+    let mut world = World::traced(config, seed, trace);
+    members.iter().for_each(|&node| world.wants(node, 1, true));
+    world.power_all();
+    settled(&mut world);
+    world
+}
+
+fn settled(world: &mut World) {
+    assert!(world.run_until_true(90_000, World::at_peace), "{}\n{}", world.unrest(), world.story());
+    world.run_ms(500);
+}
+
+#[test]
+fn b4_groups_and_services_that_no_memory_holds_go_on_as_their_sessions_report() {
+    for (hosts, seed) in [2, 3, 5].into_iter().flat_map(|hosts| (0..5).map(move |seed| (hosts, seed))) {
+        let members: Vec<u8> = (1..=hosts).collect();
+        let mut world = sharing(hosts, &members, seed);
+        let (before, generation) = (incarnations(&world), world.barrier(1).unwrap().1);
+        let (owner, starts) = (world.truth.owners.owner("one"), world.disk.starts);
+        world.forget_all();
+        world.run_ms(6_000);
+        settled(&mut world);
+        unharmed(&world);
+        assert_eq!(incarnations(&world), before, "{hosts} hosts, seed {seed}");
+        assert!(world.barrier(1).unwrap().1 > generation, "{}", world.story());
+        assert_eq!(world.disk.starts, starts + u64::from(hosts), "each went through one barrier\n{}", world.story());
+        assert_eq!(world.truth.owners.owner("one"), owner);
+        assert_eq!(world.truth.owners.given, 1, "nobody else was given it, nor it anew\n{}", world.story());
+        // Tokens go on above what was reported: whoever gets it next is given a greater one.
+        world.hit(owner.unwrap(), Mood::Gone);
+        let moved = |w: &World| w.truth.owners.owner("one").is_some_and(|now| Some(now) != owner);
+        assert!(world.run_until_true(10_000, moved), "{}", world.story());
+        settled(&mut world);
+    }
+}
+
+#[test]
+fn b4_a_member_that_dies_with_all_memory_is_dead_to_those_that_report_it() {
+    for seed in 0..10 {
+        let mut world = sharing(3, &[1, 2, 3], seed);
+        let old = world.guests[&3].incarnation;
+        world.forget_all();
+        world.run_ms(seed * 40);
+        world.hit(3, Mood::Gone);
+        settled(&mut world);
+        assert!(world.disk.dirty(1).all(|(node, incarnation)| (node, incarnation) != (3, old)), "{}", world.story());
+        assert!(world.truth.resets.is_empty());
+    }
+}
+
+/// Node 3 joins and is started; node 1 stops for that and never sees the START; then all memory is lost, and node 3 with it.
+#[test]
+fn b4_a_member_of_whom_no_report_tells_is_taken_for_dead_where_a_start_may_have_gone_unseen() {
+    for seed in 0..10 {
+        let mut world = sharing(3, &[1], seed);
+        world.wants(3, 1, true);
+        let runs = |w: &World, node: u8| w.guests[&node].dlm.running(1).map(|running| running.set.len());
+        // It says STOPPED, and hears nothing more.
+        let until = world.now + 5_000_000;
+        while runs(&world, 1).is_some() && world.now < until {
+            world.run_until(world.now + 20);
+        }
+        assert!(runs(&world, 1).is_none(), "{}", world.story());
+        world.deafen(1, true);
+        let starts = world.run_until_true(2_000, |w| runs(w, 3) == Some(2));
+        assert!(starts, "{}", world.story());
+        let old = world.guests[&3].incarnation;
+        world.forget_all();
+        world.hit(3, Mood::Gone);
+        world.deafen(1, false);
+        settled(&mut world);
+        assert!(world.disk.dirty(1).all(|(node, incarnation)| (node, incarnation) != (3, old)), "{}", world.story());
+    }
+}
+
+#[test]
+fn b4_the_owner_of_a_recovery_goes_on_with_it_after_all_memory_is_lost() {
+    for seed in 0..10 {
+        let mut world = sharing(5, &[1, 2, 3, 4, 5], seed);
+        let old = world.guests[&4].incarnation;
+        (1..=5).for_each(|node| world.guests.get_mut(&node).unwrap().dlm.slow = true);
+        world.hit(4, Mood::Gone);
+        let rows = |w: &World| w.truth.newest().unwrap().takeovers.rows().len();
+        assert!(world.run_until_true(500, |w| rows(w) == 2 && w.truth.owners.given == 2), "{}", world.story());
+        world.run_ms(100);
+        world.forget_all();
+        world.run_ms(6_000);
+        (1..=5).for_each(|node| world.guests.get_mut(&node).unwrap().dlm.slow = false);
+        settled(&mut world);
+        assert_eq!(world.truth.owners.given, 2, "nobody else was given it\n{}", world.story());
+        assert!(world.disk.dirty(1).all(|(node, incarnation)| (node, incarnation) != (4, old)), "{}", world.story());
+    }
+}
+
 #[test]
 fn b3_one_host_is_down_and_an_appliance_restarts() {
     for seed in 0..10 {

@@ -27,10 +27,12 @@ noticed! {
     b1_the_empty_appliance_counts_itself_in: B1,
     b1_accepted_is_taken_for_admitted: B1Vote,
     b2_a_cold_start_is_as_good_as_an_election: B2,
+    b4_groups_that_no_memory_holds_are_forgotten: B4,
     c2_an_empty_appliance_renews: C2,
     c3_a_lease_counts_from_the_answer: C3,
     d1_any_evidence_lets_one_of_two_go_on: D1,
     d2_an_empty_appliance_goes_on_alone: D2,
+    d3_neither_waits_for_the_others_device: D3,
     e1_a_stop_without_a_reset_is_a_proof: E1,
     e2_the_end_of_any_run_is_a_proof: E2,
     e6_outlets_that_were_off_one_after_the_other_are_a_proof: E6,
@@ -42,8 +44,10 @@ noticed! {
 }
 
 /// The rules without which somebody must notice something.
-const WANTED: &[&str] =
-    &["A1", "A2", "A3", "A4", "A5", "B1", "B2", "C2", "C3", "D1", "D2", "E1", "E2", "E6", "F1", "G1", "G2", "G3", "I1"];
+const WANTED: &[&str] = &[
+    "A1", "A2", "A3", "A4", "A5", "B1", "B2", "B4", "C2", "C3", "D1", "D2", "D3", "E1", "E2", "E6", "F1", "G1", "G2",
+    "G3", "I1",
+];
 
 /// Those of them that no story needs yet.
 const MISSING: &[&str] = &[];

@@ -8,7 +8,7 @@ use palisade_tests::sim::story::shape_of;
 
 #[test]
 fn what_the_limits_tolerate_fences_nobody_and_resets_nobody() {
-    for seed in 0..70 {
+    for seed in 0..80 {
         let kind = KINDS[usize::try_from(seed).unwrap_or(0) % KINDS.len()];
         if let Err(panic) = std::panic::catch_unwind(|| calm(shape_of(seed, None, None), kind, seed, Trace::Kept)) {
             eprintln!("replay: cargo sim --calm --from {seed} --seeds 1 --trace");

@@ -23,10 +23,13 @@ pub enum Rule {
     /// B1: only who knows that it was admitted votes.
     B1Vote,
     B2,
+    /// B4: groups and services are what sessions report of them, too.
+    B4,
     C2,
     C3,
     D1,
     D2,
+    D3,
     E1,
     E2,
     E6,

@@ -140,6 +140,7 @@ const fn name(kind: Calm) -> &'static str {
         Calm::Pauses => "calm: appliances are paused",
         Calm::LeaderDies => "calm: the leader's appliance dies",
         Calm::RollingRestart => "calm: rolling restart",
+        Calm::ColdStart => "calm: all appliances restart at once, and only sessions remember",
         Calm::AllAtOnce => "calm: loss, drift and stalls at once",
     }
 }

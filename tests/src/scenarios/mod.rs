@@ -60,4 +60,6 @@ pub const STORIES: &[Story] = &[
     Story { rule: Rule::G3, id: "G3", invariant: "S7: ", tell: groups::g3_a_number_that_comes_back_too_soon },
     Story { rule: Rule::I1, id: "I1", invariant: "S3: ", tell: groups::i1_an_owner_that_is_only_slow },
     Story { rule: Rule::B2, id: "B2", invariant: "S1: ", tell: cold::b2_a_cold_start_overtakes_an_election },
+    Story { rule: Rule::B4, id: "B4", invariant: "S7: ", tell: cold::b4_a_group_that_no_memory_holds },
+    Story { rule: Rule::D3, id: "D3", invariant: "D3: ", tell: two_hosts::d3_both_have_slow_devices },
 ];

@@ -1,4 +1,4 @@
-//! The traces of SAFETY D1 and D2: what lets one of two hosts go on alone, and who may.
+//! The traces of SAFETY D1 to D3: what lets one of two hosts go on alone, who may, and when.
 
 use super::stage::{back, up_with};
 use crate::sim::{Bmc, Power, World, config};
@@ -35,6 +35,23 @@ pub(super) fn d2_the_one_that_was_fenced_boots_alone(rules: Rules) {
     let offs: Vec<_> = world.truth.orders.iter().filter(|order| order.3 == Action::Off).collect();
     assert!(offs.iter().all(|order| order.2 == 2), "no duel: {offs:?}\n{}", world.story());
     assert_eq!(world.leader(), Some(1), "the other one goes on\n{}", world.story());
+    world.cut(1, true, true, false);
+    back(&mut world);
+}
+
+/// Two hosts do not hear each other, and each one's BMC takes five seconds: the higher number waits until the lower one's
+/// device must have acted.
+pub(super) fn d3_both_have_slow_devices(rules: Rules) {
+    let slow = |text: String| text.replace(r#""timeout_ms":3000"#, r#""timeout_ms":8000"#);
+    let mut world = up_with(rules, config::read(&slow(config::json(2, 2))), 13);
+    for host in [1, 2] {
+        world.bmcs.insert(host, Bmc::Works(5_000_000));
+    }
+    world.cut(1, true, true, true);
+    world.run_ms(15_000);
+    let off = |host| world.truth.orders.iter().any(|order| order.3 == Action::Off && order.2 == host);
+    assert!(!(off(1) && off(2)), "D3: each of the two switched the other one off\n{}", world.story());
+    assert!(off(2), "one of them was switched off\n{}", world.story());
     world.cut(1, true, true, false);
     back(&mut world);
 }

@@ -1,11 +1,12 @@
 //! L3: stories in which nobody may be fenced and nobody may reset himself.
 //!
 //! Owns what the limits tolerate: 30 % loss on one of two links, one link dead, clocks that drift by 1e-3, appliances that
-//! stall for up to 80 % of `host_dead_ms`, the death of the leader's appliance, and a rolling restart. Within these, a fence, a
-//! NODE_DOWN or a reset is a failure.
+//! stall for up to 80 % of `host_dead_ms`, the death of the leader's appliance, a rolling restart, and a cold start with all
+//! sessions alive. Within these, a fence, a NODE_DOWN or a reset is a failure.
 
 use super::config::Shape;
 use super::{Stop, Trace, World};
+use palisade_core::state::Stage;
 
 /// What goes on during a calm story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,18 +23,21 @@ pub enum Calm {
     LeaderDies,
     /// One appliance after another is restarted.
     RollingRestart,
+    /// All appliances restart at once, and nobody remembers anything but the nodes, which share volumes.
+    ColdStart,
     /// One link loses, clocks drift apart, and appliances stall.
     AllAtOnce,
 }
 
 /// All kinds.
-pub const KINDS: [Calm; 7] = [
+pub const KINDS: [Calm; 8] = [
     Calm::LossyLink,
     Calm::DeadLink,
     Calm::Stalls,
     Calm::Pauses,
     Calm::LeaderDies,
     Calm::RollingRestart,
+    Calm::ColdStart,
     Calm::AllAtOnce,
 ];
 
@@ -104,10 +108,41 @@ fn lives(world: &mut World, shape: Shape, kind: Calm) {
                 world.run_ms(REST_MS);
             }
         }
+        Calm::ColdStart => cold_starts(world, shape),
         Calm::AllAtOnce => {
             lossy(world);
             stalls(world, shape, Stop::Loop, dead_ms / 2);
         }
+    }
+}
+
+/// All appliances restart at once, twice: the volumes are shared by the same nodes before and after.
+fn cold_starts(world: &mut World, shape: Shape) {
+    let nodes: Vec<u8> = world.guests.keys().collect();
+    for &node in &nodes {
+        world.wants(node, 1, true);
+        if node % 2 == 0 {
+            world.wants(node, 2, true);
+        }
+    }
+    let peace = world.run_until_true(30_000, World::at_peace);
+    assert!(peace, "L3: volumes are not open: {}\n{}", world.unrest(), world.story());
+    let number = |world: &World| world.truth.newest().map_or(0, |view| view.cluster.number);
+    for _ in 0..2 {
+        let (before, starts) = (number(world), world.disk.starts);
+        for host in 1..=shape.hosts {
+            world.kill_appliance(host);
+            let apart = world.random() % 20_000;
+            world.run_until(world.now + apart);
+        }
+        let settled = |world: &World| {
+            world.truth.newest().is_some_and(|view| view.stage == Stage::Settled && view.cluster.number > before)
+        };
+        let anew = world.run_until_true(8_000, |world| settled(world) && world.at_peace());
+        assert!(anew, "L3: {} of {before}: {}\n{}", number(world), world.unrest(), world.story());
+        world.run_ms(500);
+        assert!(world.disk.starts > starts, "L3: no volume went through a barrier\n{}", world.story());
+        world.run_ms(REST_MS);
     }
 }
 

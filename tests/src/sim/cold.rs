@@ -30,6 +30,21 @@ impl World {
         named.is_some() && named == self.incarnation(about)
     }
 
+    /// All appliances lose their memory at once.
+    pub fn forget_all(&mut self) {
+        for host in self.hosts.keys().collect::<Vec<_>>() {
+            self.kill_appliance(host);
+        }
+    }
+
+    /// Whether a guest takes no step of any barrier: its worker hangs.
+    ///
+    /// # Panics
+    /// If there is no such node.
+    pub fn deafen(&mut self, node: u8, deaf: bool) {
+        self.guests.get_mut(&node).expect("a configured node").dlm.stuck = deaf;
+    }
+
     /// Whatever is on its way to a host is lost.
     pub fn lose_datagrams_to(&mut self, host: u8) {
         self.queue

@@ -4,6 +4,8 @@
 //! dirty from the start of a member until it leaves, or until somebody replays it. Whoever got a recovery replays it;
 //! the others wait, since OCFS2 grants nothing of a dead node before. What is wrong is the checkers' to say.
 
+mod report;
+
 use super::World;
 use super::check::groups::Running;
 use palisade_core::config::Ip;
@@ -84,6 +86,9 @@ struct Mount {
     running: Option<Running>,
     /// The set that it had last: whoever is missing from the next one needs a fate.
     set: BTreeMap<u8, u64>,
+    /// The generation of the START with which it ran last, and all that it said.
+    started: u64,
+    told: Vec<StartNode>,
     /// Parts of a START that is not whole yet.
     parts: BTreeMap<u16, Vec<StartNode>>,
     /// Whose deaths its present START told.
@@ -100,6 +105,8 @@ impl Mount {
             stopped: 0,
             running: None,
             set: BTreeMap::new(),
+            started: 0,
+            told: Vec::new(),
             parts: BTreeMap::new(),
             deaths: BTreeSet::new(),
             recover_at: 0,
@@ -356,6 +363,8 @@ impl World {
         let mount = self.guests.get_mut(&node).and_then(|guest| guest.dlm.mounts.get_mut(&volume));
         let mount = mount.expect("it is being started");
         mount.set = set;
+        mount.started = generation;
+        mount.told = entries.to_vec();
         mount.running = Some(running);
         mount.deaths = deaths;
         mount.recover_at = own + delay;

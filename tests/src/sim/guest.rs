@@ -272,7 +272,11 @@ impl Guest {
             match message {
                 Message::Welcome { nonce, cluster, .. } if nonce == self.incarnation => {
                     self.session = session;
-                    for (part, payload) in self.memory.report(self.node) {
+                    let mut report = self.memory.report(self.node, self.dlm.tells());
+                    if !report.is_empty() {
+                        report.extend(self.dlm.accounts(self.node));
+                    }
+                    for (part, payload) in report {
                         let mut buffer = [0; FRAME_MAX];
                         self.out.push(part.frame(session, 0, &payload).emit(&mut buffer).to_vec());
                     }

@@ -3,7 +3,7 @@
 use palisade_core::fencing::Class;
 use palisade_core::id::{Cluster, NodeId};
 use palisade_core::limits::FRAME_PAYLOAD_MAX;
-use palisade_core::wire::node::{Message, NodeEvent, NodeState, Tale, ViewNode};
+use palisade_core::wire::node::{Account, Message, NodeEvent, NodeState, Tale, ViewNode};
 use std::collections::BTreeMap;
 
 /// Entries of one part of a report.
@@ -21,15 +21,16 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// The parts of a report, each with its payload.
-    pub fn report(&self, node: u8) -> Vec<(Message, Vec<u8>)> {
+    /// The parts of a report about nodes, each with its payload. `tells`: of how many volumes and services there is more.
+    pub fn report(&self, node: u8, tells: (u8, u8)) -> Vec<(Message, Vec<u8>)> {
         if !self.served.is_some() {
             return Vec::new();
         }
         let entries: Vec<ViewNode> = self.known.values().copied().collect();
         let parts: Vec<&[ViewNode]> = if entries.is_empty() { vec![&[]] } else { entries.chunks(ENTRIES).collect() };
         let count = u8::try_from(parts.len()).expect("255 nodes fit");
-        let tale = |part| Tale { node: NodeId::new(node), part, parts: count, version: self.version };
+        let tells = Some(tells);
+        let tale = |part| Tale { node: NodeId::new(node), part, parts: count, version: self.version, tells };
         let payload = |entries: &[ViewNode]| {
             let mut payload = vec![0; entries.len() * ViewNode::BYTES];
             for (place, entry) in payload.chunks_exact_mut(ViewNode::BYTES).zip(entries) {
@@ -37,7 +38,10 @@ impl Memory {
             }
             payload
         };
-        (0..).zip(parts).map(|(part, entries)| (Message::Report(tale(part)), payload(entries))).collect()
+        (0..)
+            .zip(parts)
+            .map(|(part, entries)| (Message::Report(Account::Nodes(tale(part))), payload(entries)))
+            .collect()
     }
 
     /// Something came in its session. What it was told by it without being told so in as many words: a VIEW says of a node

@@ -69,7 +69,9 @@ impl Engine {
         }
         let heard = self.peers.heard(other).unwrap_or(self.started);
         let heard = heard.max(self.stalled_at.unwrap_or(self.started));
-        let due = heard + patience(self.config(), self.me, other);
+        // Without D3 either one is as patient as the lower number.
+        let me = if self.rules.holds(Rule::D3) { self.me } else { HostId::NONE };
+        let due = heard + patience(self.config(), me, other);
         if now < due {
             return self.due(due);
         }

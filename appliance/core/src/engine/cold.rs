@@ -3,13 +3,17 @@
 //! Owns what the engine does about cluster incarnations; the judgement is in `crate::cold`. Rules: SAFETY B2-B7.
 
 use super::Engine;
-use crate::id::{Ballot, Cluster, HostId};
+use crate::id::{Ballot, Cluster, HostId, Incarnation};
 use crate::io::Road;
 use crate::limits::{LOCAL_NODES_MAX, SESSIONS_MAX};
 use crate::state::Stage;
+use crate::status::{Counter, HostState};
 use crate::time::Instant;
 use crate::wire::message::{Message, Slot, Standing};
-use crate::wire::node::{Message as Word, NodeState, Refusal, Tale, ViewNode};
+use crate::wire::node::{Account, Message as Word, NodeState, Refusal, ViewNode, VolumeTale};
+
+/// Pages about volumes and services that leave for each local node with a heartbeat: the usual report in one.
+const ACCOUNTS_PER_BEAT: usize = 8;
 
 impl Engine {
     /// Builds the first view of a new cluster incarnation over the memory that the votes brought, if they brought any. It
@@ -91,14 +95,23 @@ impl Engine {
     }
 
     /// A part of a session's report came.
-    pub(super) fn on_tale(&mut self, slot: u8, tale: &Tale, payload: &[u8]) {
-        let entries = payload.chunks_exact(ViewNode::BYTES).filter_map(|bytes| ViewNode::parse(bytes).ok());
-        let known = entries.filter(|entry| entry.state != NodeState::Unknown && entry.incarnation != 0);
-        self.tales.take(slot, tale.version, tale.part, tale.parts, known);
+    pub(super) fn on_account(&mut self, slot: u8, account: &Account, payload: &[u8]) {
+        match account {
+            Account::Nodes(tale) => {
+                let entries = payload.chunks_exact(ViewNode::BYTES).filter_map(|bytes| ViewNode::parse(bytes).ok());
+                let known = entries.filter(|entry| entry.state != NodeState::Unknown && entry.incarnation != 0);
+                self.tales.take(slot, tale, known);
+            }
+            Account::Volume(tale) => match VolumeTale::read_payload(payload) {
+                Ok((generations, entries)) => self.tales.take_volume(slot, tale, generations, entries),
+                Err(_) => self.count(Counter::FramesUnsound),
+            },
+            Account::Service(tale) => self.tales.take_service(slot, tale),
+        }
         self.urgent |= self.view().stage == Stage::Collecting;
     }
 
-    /// With each heartbeat, while reports are collected: a page of each local session's report to the leader.
+    /// With each heartbeat, while reports are collected: some of each local session's report to the leader.
     pub(super) fn send_tales(&mut self, now: Instant) {
         if self.view().stage != Stage::Collecting {
             return;
@@ -111,11 +124,34 @@ impl Engine {
                 if let Some(report) = self.tales.page(slot, node) {
                     self.outbox.send(leader.host, Message::Report(report));
                 }
+                for _ in 0..ACCOUNTS_PER_BEAT {
+                    let Some(account) = self.tales.account(slot, node) else { break };
+                    self.outbox.send(leader.host, account);
+                }
             } else if open && self.tales.is_overdue(now, slot) {
                 self.outbox.say(Road::Channel(slot), Word::Error { refusal: Refusal::NoSession });
                 self.sessions.end(Road::Channel(slot));
             }
         }
+    }
+
+    /// A page of what a session says of a volume or a service.
+    pub(super) fn on_page(&mut self, from: HostId, appliance: Incarnation, message: &Message) {
+        if self.hears_tales(from, appliance) {
+            self.dirty |= match message {
+                Message::Report(report) => self.cold.take(from, report),
+                Message::VolumePage(page) => self.cold.take_volume(page),
+                Message::ServicePage(page) => self.cold.take_service(page),
+                _ => false,
+            };
+        }
+    }
+
+    /// Whether we lead a cold start that collects, and this appliance is one of it.
+    fn hears_tales(&self, from: HostId, appliance: Incarnation) -> bool {
+        let row = self.view().host(from);
+        let sound = row.incarnation == appliance && row.state == HostState::Member;
+        self.proposer.established && sound && self.view().stage == Stage::Collecting
     }
 
     /// Whether the lease of a session goes on although its node is no member of the view: a cold start is collecting, and

@@ -8,8 +8,8 @@ use crate::id::{HostId, Incarnation, NodeId, Volume};
 use crate::io::Road;
 use crate::limits::{FRAME_PAYLOAD_MAX, LOCAL_NODES_MAX};
 use crate::rule::Rule;
-use crate::state::State;
 use crate::state::groups::{Membership, Phase};
+use crate::state::{Stage, State};
 use crate::status::{Counter, HostState};
 use crate::time::Instant;
 use crate::wire::message::{GroupReport, Message, TakeoverReport};
@@ -34,6 +34,8 @@ impl Engine {
         let local = Local { road, node, incarnation };
         let (config, view) = (self.config(), &self.acceptor.committed);
         let answer = match *said {
+            // What a memory says is nobody's present: the node asks again.
+            Group::Join { .. } | Group::Leave { .. } if view.stage == Stage::Collecting => None,
             Group::Join { cluster, volume } => {
                 self.desk.steps.hurry();
                 self.desk.join(config, view, &local, cluster, volume)
@@ -68,6 +70,12 @@ impl Engine {
     /// What is due towards local nodes and leader about groups. Where no barrier is open and nobody wants anything, nothing
     /// is.
     pub(super) fn serve_groups(&mut self, now: Instant) {
+        // Before a cold start is settled nothing is started and nothing given (SAFETY B4).
+        let settled = self.acceptor.committed.stage == Stage::Settled;
+        if !settled {
+            self.desk.steps.done(now, false);
+            self.owners.orders.done(now, false);
+        }
         if self.desk.steps.is_due(now) {
             let locals = self.present();
             let view = if self.rules.holds(Rule::G1) { &self.acceptor.committed } else { &self.acceptor.accepted };

@@ -12,7 +12,7 @@ use crate::rule::Rule;
 use crate::state::{Stage, State};
 use crate::status::HostState;
 use crate::time::Instant;
-use crate::wire::message::{Heartbeat, Message, Report, Slot, Standing};
+use crate::wire::message::{Heartbeat, Message, Slot, Standing};
 use crate::wire::node::NodeState;
 
 impl Engine {
@@ -197,15 +197,6 @@ impl Engine {
             self.dirty |= self.cold.meet(beat.cluster.number);
         }
         foreign && !named
-    }
-
-    /// A page of a session's report.
-    pub(super) fn on_report(&mut self, from: HostId, incarnation: Incarnation, report: &Report) {
-        let row = self.view().host(from);
-        let sound = row.incarnation == incarnation && row.state == HostState::Member;
-        if self.proposer.established && sound && self.view().stage == Stage::Collecting {
-            self.dirty |= self.cold.take(from, report);
-        }
     }
 
     /// What a leader does at each turn.

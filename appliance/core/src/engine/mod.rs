@@ -376,7 +376,9 @@ impl Engine {
                     self.harness_timer = now;
                 }
             }
-            Message::Report(ref report) => self.on_report(from, incarnation, report),
+            Message::Report(_) | Message::VolumePage(_) | Message::ServicePage(_) => {
+                self.on_page(from, incarnation, message);
+            }
             Message::Condemned { version } => self.on_condemned(version),
             Message::GroupReport(ref report) => self.on_group_report(from, incarnation, report),
             Message::Stream(stream) => self.on_stream(now, from, incarnation, stream, piece),

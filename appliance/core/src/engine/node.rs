@@ -209,7 +209,7 @@ impl Engine {
             return self.refuse(now, road, Refusal::Condemned);
         }
         match (message, road) {
-            (Word::Report(tale), Road::Channel(slot)) => self.on_tale(slot, &tale, payload),
+            (Word::Report(ref account), Road::Channel(slot)) => self.on_account(slot, account, payload),
             (Word::Beat { stamp }, _) => self.on_beat(now, road, node, incarnation, stamp),
             (Word::Bye | Word::LastGasp { .. }, Road::Channel(slot)) => {
                 if self.local.farewell(slot, message == Word::Bye) {

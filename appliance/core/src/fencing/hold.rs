@@ -6,7 +6,7 @@
 
 use crate::config::Config;
 use crate::decide::Facts;
-use crate::id::NodeId;
+use crate::id::{HostId, NodeId};
 use crate::limits::{FLAP_MS, HOLDS_MAX, QUARANTINE_MAX_MS, QUARANTINE_MS};
 use crate::state::{Evidence, Flap, Hold, HoldKind, Stage, State};
 use crate::status::Reason;
@@ -19,7 +19,9 @@ use crate::wire::node::{NodeState, Target};
 pub fn is_spared(config: &Config, view: &State, target: Target) -> bool {
     let host = match target {
         Target::Host(host) => host,
-        Target::Node(node) => view.node(node).host,
+        Target::Node(node) if view.node(node).host.is_some() => view.node(node).host,
+        // Nobody ever saw it: it belongs where the configuration says.
+        Target::Node(node) => config.node(node).map_or(HostId::NONE, |node| HostId::new(node.host)),
     };
     let off = match target {
         Target::Node(node) => config.node(node).is_some_and(|node| node.disabled),

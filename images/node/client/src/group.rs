@@ -7,13 +7,14 @@
 //! ```text
 //!            join                STOP(above the last)
 //!   Closed -------> Joining ---------------------------> Stopped <----------+
-//!     ^               |  JOIN until STOP                   |                |  STOP(above the last)
+//!     ^               |  JOIN until START                  |                |  STOP(above the last)
 //!     |  LEAVE(of the appliance, after we asked)           |  START(the last STOP's), all parts, sound, with us in it
 //!     +---------------+-----------------------------------Running ----------+
 //!                        LEAVE until LEAVE
 //! ```
 
 mod member;
+mod report;
 
 use std::collections::VecDeque;
 
@@ -252,6 +253,7 @@ impl Groups {
         if let Some(member) = self.members.iter_mut().find(|member| member.volume == volume) {
             member.phase = Phase::Running;
             member.known.clone_from(&entries);
+            member.started = generation;
         }
         self.acts.push_back(Act::Tell(Event::GroupStart { volume, generation, entries }));
         self.acts.push_back(Act::Tell(Event::GroupRecovered { volume, generation }));

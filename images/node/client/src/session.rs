@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use palisade_core::id::{Ballot, Cluster, Incarnation, NodeId};
 use palisade_core::time::{Duration, Instant};
 use palisade_core::wire::frame::Frame;
-use palisade_core::wire::node::{Dlm, Gasp, Message, NodeState, Refusal};
+use palisade_core::wire::node::{Account, Dlm, Gasp, Message, NodeState, Refusal};
 
 use crate::event::{Event, Why, view_nodes};
 use crate::group::{Act, Groups};
@@ -280,9 +280,11 @@ impl Client {
     /// Says what it knows of the time before, should a cold start ask for that (SAFETY B4).
     fn report(&mut self) {
         let session = self.session().unwrap_or(0);
-        for (tale, payload) in self.known.tales(self.node, self.groups.highest()) {
+        let tales = self.known.tales(self.node, self.groups.highest(), self.groups.tells());
+        let tales = tales.into_iter().map(|(tale, payload)| (Account::Nodes(tale), payload));
+        for (account, payload) in tales.chain(self.groups.accounts(self.node)).collect::<Vec<_>>() {
             self.sequence = self.sequence.wrapping_add(1);
-            let message = Message::Report(tale);
+            let message = Message::Report(account);
             self.outputs.push_back(Output::Send { message, session, sequence: self.sequence, payload });
         }
     }

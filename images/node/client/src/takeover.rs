@@ -87,6 +87,12 @@ impl Takeovers {
         self.held.iter().map(|held| held.given.token).max().unwrap_or(0)
     }
 
+    /// All that was given and did not fail, and whether it was taken.
+    pub fn reported(&self) -> impl Iterator<Item = (Given, bool)> {
+        let held = self.held.iter().filter(|held| held.progress != Progress::Answered(Answer::Failed));
+        held.map(|held| (held.given, held.progress == Progress::Answered(Answer::Taken)))
+    }
+
     /// Whether a named service runs here.
     #[must_use]
     pub fn owns_service(&self) -> bool {

@@ -19,7 +19,7 @@ use crate::id::{Ballot, Cluster};
 use crate::io::Traffic;
 use crate::wire::datagram::MESSAGE_MAX;
 use crate::wire::node::Operation;
-pub use cold::{KNOWN_MAX, Known, Report, Standing};
+pub use cold::{KNOWN_MAX, Known, Report, ServicePage, Standing, TOLD_MAX, VolumePage};
 pub use delta::Proposal;
 use fields::{Reader, Writer};
 pub use group::{GroupReport, TakeoverReport, Wish};
@@ -197,6 +197,10 @@ pub enum Message {
     Stream(Stream),
     /// Member to leader: what a local session knows, after a cold start.
     Report(Report),
+    /// Member to leader: what it says of a volume.
+    VolumePage(VolumePage),
+    /// Member to leader: what it says of a service.
+    ServicePage(ServicePage),
 }
 
 mod kind {
@@ -218,6 +222,8 @@ mod kind {
     pub const OPERATE: u8 = 30;
     pub const OPERATED: u8 = 31;
     pub const REPORT: u8 = 24;
+    pub const VOLUME_PAGE: u8 = 25;
+    pub const SERVICE_PAGE: u8 = 26;
     pub const DELTA: u8 = 28;
     pub const NEED_WHOLE: u8 = 29;
     pub const GROUP_REPORT: u8 = 17;
@@ -241,6 +247,8 @@ impl Message {
             | Self::OrderAnswer { .. }
             | Self::GroupReport(_)
             | Self::TakeoverReport(_)
+            | Self::VolumePage(_)
+            | Self::ServicePage(_)
             | Self::Operate { .. }
             | Self::Operated { .. } => Traffic::State,
             Self::Stream(_) => Traffic::Messages,
@@ -308,6 +316,8 @@ impl Message {
             Self::Operate { request, ref operation } => operate::emit(request, operation, w.u8(kind::OPERATE)),
             Self::Operated { request, answer } => operate::emit_answer(request, answer, w.u8(kind::OPERATED)),
             Self::Report(ref report) => cold::emit(report, &mut w),
+            Self::VolumePage(ref page) => page.emit(kind::VOLUME_PAGE, &mut w),
+            Self::ServicePage(ref page) => page.emit(kind::SERVICE_PAGE, &mut w),
         };
         w.at
     }
@@ -330,17 +340,7 @@ impl Message {
                 cluster: r.cluster(),
             },
             kind::ASK => Self::Ask { number: r.u32(), promised: r.ballot() },
-            kind::ASK_ANSWER => Self::AskAnswer {
-                number: r.u32(),
-                leader: r.ballot(),
-                promised: r.ballot(),
-                memory: r.flag()?,
-                may_vote: r.flag()?,
-                leaderless_ms: r.u32(),
-                cluster: r.cluster(),
-                accepted: r.slot(),
-                committed: r.slot(),
-            },
+            kind::ASK_ANSWER => ask_answer(&mut r)?,
             kind::VOTE => Self::Vote { ballot: r.ballot(), standing: Standing::from_wire(r.u8())? },
             kind::VOTE_ANSWER => Self::VoteAnswer {
                 ballot: r.ballot(),
@@ -381,10 +381,26 @@ impl Message {
                 Self::Operated { request, answer }
             }
             kind::REPORT => Self::Report(cold::parse(&mut r)?),
+            kind::VOLUME_PAGE => Self::VolumePage(VolumePage::parse(&mut r)?),
+            kind::SERVICE_PAGE => Self::ServicePage(ServicePage::parse(&mut r)?),
             _ => return Err(Error),
         };
         if r.at == bytes.len() { Ok((message, &[])) } else { Err(Error) }
     }
+}
+
+fn ask_answer(r: &mut Reader<'_>) -> Result<Message> {
+    Ok(Message::AskAnswer {
+        number: r.u32(),
+        leader: r.ballot(),
+        promised: r.ballot(),
+        memory: r.flag()?,
+        may_vote: r.flag()?,
+        leaderless_ms: r.u32(),
+        cluster: r.cluster(),
+        accepted: r.slot(),
+        committed: r.slot(),
+    })
 }
 
 #[cfg(test)]

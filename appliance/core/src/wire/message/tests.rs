@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::fencing::{Action, Class};
-use crate::id::{HostId, NodeId, Run};
-use crate::wire::node::Target;
+use crate::id::{HostId, Label, NodeId, Run};
+use crate::wire::node::{Fate, Given, StartNode, Target, VolumeState, What};
 
 fn samples() -> std::vec::Vec<Message> {
     let ballot = Ballot { round: 7, host: HostId::new(3) };
@@ -101,6 +101,25 @@ fn samples() -> std::vec::Vec<Message> {
         Message::Operated { request: 1, answer: Operated::Refused(crate::wire::node::Refusal::TooLong) },
         Message::Operated { request: 1, answer: Operated::Busy },
         Message::Report(Report { cluster, version: 8, page: 1, pages: 2, known, ..Report::default() }),
+        Message::Report(Report { tells: Some((2, 3)), pages: 1, ..Report::default() }),
+        Message::VolumePage(VolumePage {
+            node: NodeId::new(7),
+            incarnation: 8,
+            cluster: Label::named("mail"),
+            volume: Label([7; 16]),
+            state: VolumeState::Stopped,
+            recovered: true,
+            stopped: 1 << 41,
+            started: 1 << 40,
+            total: 510,
+            told: [StartNode { node: NodeId::new(3), fate: Fate::Left, incarnation: u64::MAX }; TOLD_MAX],
+        }),
+        Message::ServicePage(ServicePage {
+            node: NodeId::new(7),
+            incarnation: 8,
+            given: Given { what: What::Named(Label::named("one")), dead: NodeId::NONE, incarnation: 0, token: 9 },
+            taken: true,
+        }),
     ]
 }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! node                                          appliance
-//!  | JOIN(cluster, volume) --------------------> |   repeated until STOP comes; BUSY, ERROR(not yet): go on repeating
+//!  | JOIN(cluster, volume) --------------------> |   repeated until START comes; BUSY, ERROR(not yet): go on repeating
 //!  | <---------------- STOP(volume, generation)  |   to joiners, members and leavers
 //!  | STOPPED(volume, generation) --------------> |   a volume that is not open here is stopped
 //!  | <- START(volume, generation, set and fates) |   to all in the set; each part of it is repeated until answered
@@ -154,6 +154,14 @@ pub enum Fate {
     NeverStarted = 4,
 }
 
+impl Fate {
+    /// The fate with this number on the wire.
+    #[must_use]
+    pub fn from_wire(number: u8) -> Option<Self> {
+        [Self::Member, Self::Dead, Self::Left, Self::NeverStarted].into_iter().find(|fate| *fate as u8 == number)
+    }
+}
+
 /// One entry of a START. An entry with a fate may be about an earlier incarnation of a node that is in the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StartNode {
@@ -182,8 +190,7 @@ impl StartNode {
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let fields = Fields(bytes);
         let node = NodeId::new(fields.u8(0));
-        let fate = [Fate::Member, Fate::Dead, Fate::Left, Fate::NeverStarted];
-        let fate = fate.into_iter().find(|fate| *fate as u8 == fields.u8(1)).ok_or(Error)?;
+        let fate = Fate::from_wire(fields.u8(1)).ok_or(Error)?;
         if bytes.len() < Self::BYTES || !node.is_some() {
             return Err(Error);
         }

@@ -33,7 +33,7 @@ pub use mail::{Address, Mail};
 pub use operate::{Operation, Wish};
 pub use operator::{Section, Target};
 pub use refusal::{Gasp, Refusal};
-pub use report::Tale;
+pub use report::{Account, ServiceTale, TOLD_ENTRIES, Tale, VolumeState, VolumeTale};
 pub use takeover::{Given, Takeover, What};
 pub use view::{NodeEvent, NodeState, ViewNode};
 
@@ -66,7 +66,6 @@ mod kind {
     pub const ADDRESS_REPLY: u8 = 32;
     pub const OPERATE: u8 = 35;
     pub const OPERATE_REPLY: u8 = 36;
-    pub const REPORT: u8 = 33;
 }
 
 /// One message of the node protocol. Payloads (VIEW, STATUS_PART) stay in the frame.
@@ -186,8 +185,8 @@ pub enum Message {
     Group(Group),
     /// About a takeover.
     Takeover(Takeover),
-    /// Node -> appliance: what it knows of the time before; entries in the payload.
-    Report(Tale),
+    /// Node -> appliance: what it knows of the time before; some entries are in the payload.
+    Report(Account),
     /// About DLMs.
     Dlm(Dlm),
 }
@@ -217,7 +216,6 @@ impl Message {
                 lease_ms,
                 cluster: Cluster { number: body.u32(field::CLUSTER), random: body.u32(field::RANDOM) },
             },
-            kind::REPORT => Self::Report(Tale::parse(&body)?),
             kind::BEAT => Self::Beat { stamp },
             kind::LEASE => Self::Lease { stamp, lease_ms },
             kind::BYE => Self::Bye,
@@ -258,7 +256,8 @@ impl Message {
                 let group = Group::parse(other, &body).map(|group| group.map(Self::Group));
                 let takeover = || Takeover::parse(other, &body).map(|takeover| takeover.map(Self::Takeover));
                 let dlm = || Dlm::parse(other, &body).map(|dlm| dlm.map(Self::Dlm));
-                return group.or_else(takeover).or_else(dlm).unwrap_or(Err(Error));
+                let report = || Account::parse(other, &body).map(|account| account.map(Self::Report));
+                return group.or_else(takeover).or_else(dlm).or_else(report).unwrap_or(Err(Error));
             }
         })
     }
@@ -337,7 +336,7 @@ impl Message {
             Self::Mail(mail) => mail.emit_body(body),
             Self::Group(ref group) => group.emit_body(body),
             Self::Takeover(ref takeover) => takeover.emit_body(body),
-            Self::Report(ref tale) => tale.emit_body(body),
+            Self::Report(ref account) => account.emit_body(body),
             Self::Dlm(ref dlm) => dlm.emit_body(body),
         }
     }
@@ -373,7 +372,6 @@ mod tests {
         for message in [
             Message::Hello { node, incarnation: 4, nonce: 5, served: cluster },
             Message::Welcome { nonce: 5, host: HostId::new(1), node, beat_ms: 200, lease_ms: 5000, cluster },
-            Message::Report(Tale { node, part: 1, parts: 2, version: 9 }),
             Message::Beat { stamp: 6 },
             Message::Lease { stamp: 6, lease_ms: 7 },
             Message::Bye,

@@ -77,7 +77,7 @@ impl Takeover {
 }
 
 impl Given {
-    fn read(body: &Fields<'_>) -> Result<Self> {
+    pub(super) fn read(body: &Fields<'_>) -> Result<Self> {
         let label = Label(body.array(field::LABEL));
         let what = match body.u8(field::SERVICE) {
             1 if label.is_some() => What::Recovery(label),
@@ -88,7 +88,7 @@ impl Given {
         Ok(Self { what, dead, incarnation: body.u64(field::INCARNATION), token: body.u64(field::TOKEN) })
     }
 
-    fn write(&self, body: &mut [u8]) {
+    pub(super) fn write(&self, body: &mut [u8]) {
         let (code, label) = match self.what {
             What::Recovery(volume) => (1, volume),
             What::Named(name) => (2, name),

@@ -33,6 +33,8 @@ pub(super) struct Member {
     pub(super) phase: Phase,
     /// The highest that a STOP named; kept when the volume is closed (SAFETY G5).
     pub(super) generation: u64,
+    /// The generation of the last START that was done.
+    pub(super) started: u64,
     /// What the last START that was done said: what the lockspace knows. Empty before the first.
     pub(super) known: Vec<StartNode>,
     /// The parts of the START that is coming in.
@@ -56,6 +58,7 @@ impl Member {
             wish: Wish::Out,
             phase: Phase::Closed,
             generation: 0,
+            started: 0,
             known: Vec::new(),
             parts: Vec::new(),
             ask_at: Instant::FAR,
@@ -65,7 +68,10 @@ impl Member {
     /// What is to be asked, and asked again.
     pub(super) fn question(&self) -> Option<Group> {
         match (self.phase, self.wish) {
-            (Phase::Joining, Wish::In) => Some(Group::Join { cluster: Label::NONE, volume: self.volume }),
+            // A cold start may have forgotten a joiner that stopped: it asks until it is started.
+            (Phase::Joining | Phase::Stopped, Wish::In) if self.known.is_empty() => {
+                Some(Group::Join { cluster: Label::NONE, volume: self.volume })
+            }
             (Phase::Closed, _) | (_, Wish::In) => None,
             (_, Wish::Out | Wish::OutThenIn) => Some(Group::Leave { volume: self.volume }),
         }

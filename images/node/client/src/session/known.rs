@@ -39,9 +39,10 @@ impl Known {
         self.learn(us, version, ViewNode { node, state, host, class, incarnation });
     }
 
-    /// The report in its parts; `highest` is the highest number that a volume or service brought.
+    /// The report in its parts; `highest` is the highest number that a volume or service brought, `tells` of how many there
+    /// is more to say.
     #[must_use]
-    pub fn tales(&self, us: NodeId, highest: u64) -> Vec<(Tale, Vec<u8>)> {
+    pub fn tales(&self, us: NodeId, highest: u64, tells: (u8, u8)) -> Vec<(Tale, Vec<u8>)> {
         let entries: Vec<ViewNode> = self.nodes.values().copied().collect();
         let parts: Vec<&[ViewNode]> = if entries.is_empty() { vec![&[]] } else { entries.chunks(ENTRIES).collect() };
         let count = u8::try_from(parts.len()).unwrap_or(u8::MAX);
@@ -52,7 +53,7 @@ impl Known {
                 entry.emit(&mut bytes);
                 bytes
             });
-            (Tale { node: us, part, parts: count, version }, payload.collect())
+            (Tale { node: us, part, parts: count, version, tells: Some(tells) }, payload.collect())
         });
         tales.collect()
     }

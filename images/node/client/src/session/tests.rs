@@ -103,7 +103,8 @@ fn the_newest_welcome_counts() {
     give(&mut client, at(1001), 5, welcome(nonce));
     give(&mut client, at(1002), 6, welcome(nonce));
     give(&mut client, at(1002), 6, welcome(nonce));
-    let report = Message::Report(Tale { node: NODE, part: 0, parts: 1, version: 0 });
+    let report =
+        Message::Report(Account::Nodes(Tale { node: NODE, part: 0, parts: 1, version: 0, tells: Some((0, 0)) }));
     assert_eq!(
         sent(&mut client),
         [(Message::Beat { stamp: 1_001_000 }, 5), (report, 6), (Message::Beat { stamp: 1_002_000 }, 6)]

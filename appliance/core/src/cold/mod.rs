@@ -1,8 +1,9 @@
 //! Cold start: what living sessions report, and who is adopted for it.
 //!
-//! Owns the reports (the member's side and the leader's) and the judgement of the two stages that follow a cold view; the
-//! view itself is an election's outcome (`agreement::election`). Knows of no clock and sends nothing. Rules: SAFETY B3-B7;
-//! the argument is in docs/PROTOCOL.md.
+//! Owns the leader's side of the reports and the judgement of the two stages that follow a cold view; the view itself is an
+//! election's outcome (`agreement::election`). What the members' sessions say is in `tales`, what the leader was told of
+//! volumes in `volumes`, and what becomes of groups and services in `revive`. Knows of no clock and sends nothing. Rules:
+//! SAFETY B3-B7; the argument is in docs/PROTOCOL.md.
 //!
 //! ```text
 //! cold view --Collecting: sessions report, their leases go on, hosts are admitted
@@ -14,119 +15,28 @@
 //! Settled: the deaths are told
 //! ```
 
+mod revive;
+mod tales;
+mod volumes;
+
+pub use tales::Tales;
+use volumes::Volumes;
+
 use crate::decide::{self, Facts};
 use crate::fencing::Class;
 use crate::groups;
 use crate::id::{Cluster, HostId, Incarnation, NodeId, Run, WHOEVER};
-use crate::limits::{COLD_FENCES_MAX, ID_SLOTS, LOCAL_NODES_MAX};
+use crate::limits::{COLD_FENCES_MAX, ID_SLOTS};
 use crate::state::{Evidence, Stage, State};
 use crate::status::{HostState, Reason};
 use crate::time::{Duration, Instant};
-use crate::wire::message::{Health, KNOWN_MAX, Known, LocalNode, Report};
-use crate::wire::node::{NodeState, Target, ViewNode};
+use crate::wire::message::{Health, KNOWN_MAX, LocalNode, Report, ServicePage, VolumePage};
+use crate::wire::node::{Fate as Told, NodeState, Target};
 
 /// Deaths of one node number that a leader remembers from reports: the newest few; an older one cannot come back, because
 /// each later run of a node began after the end of the one before was proven.
 const DEATHS_MAX: usize = 4;
-/// A session that has not reported for so long since its WELCOME is asked again.
-const REPORT_PATIENCE: Duration = Duration::from_millis(500);
 const _: () = assert!(ID_SLOTS.div_ceil(KNOWN_MAX) <= 16, "pages are bits of a u16");
-
-/// What one local session knows: the member's side.
-#[derive(Clone, Copy, Debug)]
-struct Told {
-    incarnation: Incarnation,
-    /// When it was welcomed.
-    since: Instant,
-    cluster: Cluster,
-    version: u64,
-    /// Parts that came, as bits; all of them: complete.
-    got: u8,
-    complete: bool,
-    known: [(bool, Incarnation); ID_SLOTS],
-    next_page: u8,
-}
-
-impl Told {
-    const NONE: Self = Self {
-        incarnation: 0,
-        since: Instant::ZERO,
-        cluster: Cluster::NONE,
-        version: 0,
-        got: 0,
-        complete: false,
-        known: [(false, 0); ID_SLOTS],
-        next_page: 0,
-    };
-}
-
-/// What the local sessions know.
-#[derive(Debug)]
-pub struct Tales {
-    slots: [Told; LOCAL_NODES_MAX],
-}
-
-impl Tales {
-    /// Nobody told anything; all zero.
-    pub const EMPTY: Self = Self { slots: [Told::NONE; LOCAL_NODES_MAX] };
-
-    /// A session was welcomed: what it served before, if anything. Who served nothing has nothing to report.
-    pub fn begin(&mut self, now: Instant, slot: u8, incarnation: Incarnation, cluster: Cluster) {
-        if let Some(told) = self.slots.get_mut(usize::from(slot)) {
-            *told = Told { incarnation, since: now, cluster, complete: !cluster.is_some(), ..Told::NONE };
-        }
-    }
-
-    /// A part of a session's report came.
-    pub fn take(&mut self, slot: u8, version: u64, part: u8, parts: u8, entries: impl Iterator<Item = ViewNode>) {
-        let Some(told) = self.slots.get_mut(usize::from(slot)) else { return };
-        told.version = told.version.max(version);
-        for entry in entries {
-            told.known[entry.node.index()] = (entry.state == NodeState::Down, entry.incarnation);
-        }
-        if part < 8 && parts <= 8 {
-            told.got |= 1 << part;
-            told.complete |= u32::from(parts) == told.got.count_ones();
-        }
-    }
-
-    /// Whether this incarnation's report is complete.
-    #[must_use]
-    pub fn is_complete(&self, slot: u8, incarnation: Incarnation) -> bool {
-        self.slots.get(usize::from(slot)).is_some_and(|told| told.complete && told.incarnation == incarnation)
-    }
-
-    /// Whether its report was lost in the pipe: it had time to come.
-    #[must_use]
-    pub fn is_overdue(&self, now: Instant, slot: u8) -> bool {
-        let told = self.slots.get(usize::from(slot));
-        told.is_some_and(|told| !told.complete && now.since(told.since) >= REPORT_PATIENCE)
-    }
-
-    /// Whether it has served a cluster incarnation before.
-    #[must_use]
-    pub fn has_served(&self, slot: u8, incarnation: Incarnation) -> bool {
-        let told = self.slots.get(usize::from(slot));
-        told.is_some_and(|told| told.incarnation == incarnation && told.cluster.is_some())
-    }
-
-    /// The next page of this slot's report, if that is complete. Pages go in turn, for ever.
-    pub fn page(&mut self, slot: u8, node: NodeId) -> Option<Report> {
-        let told = self.slots.get_mut(usize::from(slot)).filter(|told| told.complete && told.incarnation != 0)?;
-        let entries = (0..=u8::MAX).zip(&told.known).filter(|(_, (_, incarnation))| *incarnation != 0);
-        let count = entries.clone().count();
-        let pages = u8::try_from(count.div_ceil(KNOWN_MAX).max(1)).ok()?;
-        let page = told.next_page % pages;
-        let mut known = [Known::NONE; KNOWN_MAX];
-        let of_page = entries.skip(usize::from(page) * KNOWN_MAX);
-        for (place, (number, &(dead, incarnation))) in known.iter_mut().zip(of_page) {
-            *place = Known { node: NodeId::new(number), dead, incarnation };
-        }
-        let (incarnation, cluster, version) = (told.incarnation, told.cluster, told.version);
-        told.next_page = page.wrapping_add(1);
-        Some(Report { node, incarnation, cluster, version, page, pages, known })
-    }
-}
 
 /// What the leader knows of one session's report.
 #[derive(Clone, Copy, Debug)]
@@ -136,10 +46,13 @@ struct Heard {
     cluster: Cluster,
     pages: u8,
     got: u16,
+    /// Of how many volumes and services it tells; `None`: it tells nothing of them.
+    tells: Option<(u8, u8)>,
 }
 
 impl Heard {
-    const NONE: Self = Self { from: HostId::NONE, incarnation: 0, cluster: Cluster::NONE, pages: 0, got: 0 };
+    const NONE: Self =
+        Self { from: HostId::NONE, incarnation: 0, cluster: Cluster::NONE, pages: 0, got: 0, tells: None };
 }
 
 /// What the leader knows of the time before: reports, and cluster incarnations that others remember.
@@ -156,6 +69,7 @@ pub struct Cold {
     heard: [Heard; ID_SLOTS],
     dead: [[Incarnation; DEATHS_MAX]; ID_SLOTS],
     up: [Incarnation; ID_SLOTS],
+    volumes: Volumes,
 }
 
 impl Cold {
@@ -168,6 +82,7 @@ impl Cold {
         heard: [Heard::NONE; ID_SLOTS],
         dead: [[0; DEATHS_MAX]; ID_SLOTS],
         up: [0; ID_SLOTS],
+        volumes: Volumes::EMPTY,
     };
 
     /// A lead begins, and collects from now on if its view says so.
@@ -179,6 +94,7 @@ impl Cold {
         self.heard.fill(Heard::NONE);
         self.dead.fill([0; DEATHS_MAX]);
         self.up.fill(0);
+        self.volumes.clear();
     }
 
     /// Somebody remembers a cluster incarnation with this number, and serves another than ours. Whether that is news.
@@ -194,24 +110,43 @@ impl Cold {
         self.newest = self.newest.max(report.cluster);
         let heard = &mut self.heard[report.node.index()];
         if (heard.from, heard.incarnation, heard.pages) != (from, report.incarnation, report.pages) {
-            let (incarnation, cluster, pages) = (report.incarnation, report.cluster, report.pages);
-            *heard = Heard { from, incarnation, cluster, pages, got: 0 };
+            let Report { incarnation, cluster, pages, tells, .. } = *report;
+            *heard = Heard { from, incarnation, cluster, pages, got: 0, tells };
+            self.volumes.forget(report.node, incarnation);
         }
+        heard.tells = report.tells;
         let before = heard.got;
         heard.got |= 1 << (report.page % 16);
         let completes = before != heard.got && heard.got.count_ones() == u32::from(report.pages);
         for known in report.known.iter().filter(|known| known.node.is_some() && known.incarnation != 0) {
             if known.dead {
-                let dead = &mut self.dead[known.node.index()];
-                if !dead.contains(&known.incarnation) {
-                    dead.rotate_right(1);
-                    dead[0] = known.incarnation;
-                }
+                mark_dead(&mut self.dead, known.node, known.incarnation);
             } else {
                 self.up[known.node.index()] = known.incarnation;
             }
         }
         completes
+    }
+
+    /// A page about a volume came. Whether it says anything new. A death in a START is a death that was told.
+    pub fn take_volume(&mut self, page: &VolumePage) -> bool {
+        self.highest = self.highest.max(Cluster::number_of(page.stopped.max(page.started)));
+        for told in page.told.iter().filter(|told| told.node.is_some() && told.fate == Told::Dead) {
+            mark_dead(&mut self.dead, told.node, told.incarnation);
+        }
+        self.volumes.take(page)
+    }
+
+    /// A page about a service came. Whether it says anything new.
+    pub fn take_service(&mut self, page: &ServicePage) -> bool {
+        self.highest = self.highest.max(Cluster::number_of(page.given.token));
+        self.volumes.take_claim(page)
+    }
+
+    /// Whether this incarnation told of its volumes and services: what it does not name it has not.
+    fn tells(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        let heard = &self.heard[node.index()];
+        heard.incarnation == incarnation && heard.tells.is_some()
     }
 
     fn calls_dead(&self, node: NodeId, incarnation: Incarnation) -> bool {
@@ -221,8 +156,17 @@ impl Cold {
     /// The complete report of this incarnation, from this host.
     fn report(&self, node: NodeId, from: HostId, incarnation: Incarnation) -> Option<&Heard> {
         let heard = &self.heard[node.index()];
-        let complete = heard.got.count_ones() == u32::from(heard.pages) && heard.pages != 0;
+        let told = heard.tells.is_none_or(|of| self.volumes.is_told(node, incarnation, of));
+        let complete = heard.got.count_ones() == u32::from(heard.pages) && heard.pages != 0 && told;
         Some(heard).filter(|heard| complete && heard.from == from && heard.incarnation == incarnation)
+    }
+}
+
+fn mark_dead(dead: &mut [[Incarnation; DEATHS_MAX]; ID_SLOTS], node: NodeId, incarnation: Incarnation) {
+    let dead = &mut dead[node.index()];
+    if !dead.contains(&incarnation) {
+        dead.rotate_right(1);
+        dead[0] = incarnation;
     }
 }
 
@@ -270,6 +214,7 @@ pub fn collect(facts: &Facts<'_>, next: &mut State) -> bool {
             }
         }
     }
+    revive::revive(facts, next);
     next.stage = Stage::Fencing;
     true
 }
@@ -372,7 +317,10 @@ fn fate(facts: &Facts<'_>, next: &State, node: &crate::config::Node) -> Fate {
     let condemned = row.state == NodeState::Condemned && row.incarnation == local.incarnation;
     let buried = next.history().any(|entry| entry.node == id && entry.incarnation == local.incarnation);
     let dead = row.dead == local.incarnation || buried || facts.cold.calls_dead(id, local.incarnation);
-    let ours = !report.cluster.is_some() || report.cluster == facts.cold.newest.max(next.before);
+    // Whom the newest cluster incarnation adopted may not have been told of it yet.
+    let newest = facts.cold.newest.max(next.before);
+    let kept = next.before == newest && row.state == NodeState::Up && row.incarnation == local.incarnation;
+    let ours = !report.cluster.is_some() || report.cluster == newest || kept;
     let alone = !row.may_write() || row.incarnation == local.incarnation || is_over(row.run, boot, local);
     if condemned || dead || !ours || !alone {
         return Fate::Refused(local.incarnation, run);
