@@ -71,7 +71,7 @@ pub fn shape_of(seed: u64, hosts: Option<u8>, nodes: Option<u8>) -> Shape {
     // Two hosts with nodes: alone, with a third one that has no vote, or with a witness that has one.
     let of_two = hosts == 2 || (hosts == 3 && seed % TWO_EVERY == 1);
     let witness = if of_two {
-        hosts == 3 && seed / TWO_EVERY % 2 == 0
+        hosts == 3 && (seed / TWO_EVERY).is_multiple_of(2)
     } else {
         hosts.is_multiple_of(2) && seed.is_multiple_of(3)
     };
