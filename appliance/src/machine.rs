@@ -225,7 +225,8 @@ impl Machine {
             let Parts { links, datagram, .. } = &mut *self.parts;
             let Some(length) = links[link].receive(now, traffic, datagram) else { return turn > 0 };
             self.engine.handle(now, Input::Datagram { link: number, bytes: &datagram[..length] });
-            self.carry_out(now);
+            let urgent = traffic != Traffic::Messages;
+            self.carry(now, if urgent { Engine::poll_urgent } else { Engine::poll });
         }
         true
     }
@@ -315,9 +316,15 @@ impl Machine {
 
     /// Carries out what the engine says, until it says when it wants to be called again, or a turn's worth is done.
     fn carry_out(&mut self, now: Instant) {
+        self.carry(now, Engine::poll);
+    }
+
+    /// The same, of what one of the engine's two ways to say it says: while datagrams of membership and state wait in their
+    /// rings, nothing below them leaves (DESIGN §1 rule 3). What is held back leaves in the same turn, as the deadline is now.
+    fn carry(&mut self, now: Instant, poll: for<'e> fn(&'e mut Engine, Instant) -> Output<'e>) {
         let Self { engine, config, parts, devices, places, .. } = self;
         for _ in 0..=OUTPUTS_MAX {
-            match engine.poll(now) {
+            match poll(engine, now) {
                 Output::Deadline(at) => {
                     self.deadline = at;
                     return;

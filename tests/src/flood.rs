@@ -4,13 +4,13 @@
 //! outputs on the way out, far fewer than a real one manages. No random number: two runs differ only by what is put into
 //! them, so a flood that changes a heartbeat by a turn is seen. Each host has one node, whose shim is sound whatever else its guests do.
 
-use crate::sim::Mailman;
+use crate::sim::{Mailman, body};
 use palisade_core::config::Config;
 use palisade_core::engine::{Boot, Engine};
 use palisade_core::fencing::{Class, Verdict};
 use palisade_core::id::{Cluster, HostId, NodeId};
 use palisade_core::io::{Input, Output, Road, Traffic};
-use palisade_core::limits::FRAME_MAX;
+use palisade_core::limits::{FRAME_MAX, STREAM_WINDOW};
 use palisade_core::time::Instant;
 use palisade_core::wire::frame::Reader;
 use palisade_core::wire::guard::{Message as GuardMessage, RunReport, RunState};
@@ -25,6 +25,9 @@ const ROAD_TURN: usize = 8;
 const OUTPUTS_TURN: usize = 32;
 const BEAT_MS: u64 = 200;
 const BOOT: u64 = 77;
+
+/// One of the engine's two ways to say what is to be done.
+type Poll = for<'e> fn(&'e mut Engine, Instant) -> Output<'e>;
 
 /// One host.
 pub struct Side {
@@ -42,6 +45,8 @@ pub struct Side {
     reader: Reader,
     /// Its shim's half of messages.
     pub mail: Mailman,
+    /// The epoch and the last acknowledged number of somebody who sends without waiting for any answer.
+    greedy: (u32, u64),
     /// What its shim was told.
     pub told: Vec<Message>,
     /// What was said on vsock.
@@ -95,6 +100,7 @@ impl Side {
             session: 0,
             reader: Reader::new(),
             mail: Mailman::default(),
+            greedy: (0, 0),
             told: Vec::new(),
             heard: Vec::new(),
         }
@@ -115,18 +121,34 @@ impl Side {
         self.roads.push_back((road, bytes_of(message, session, payload)));
     }
 
+    /// So many messages to this node over the channel, as the protocol wants them: in order, from the first one on that is not
+    /// acknowledged, twice as many as a stream may have under way, and again and again.
+    pub fn sends_greedily(&mut self, to: u8, count: usize) {
+        let (epoch, acked) = self.greedy;
+        let window = u64::try_from(STREAM_WINDOW).expect("small");
+        for number in (acked + 1..=acked + 2 * window).cycle().take(count) {
+            let send = Message::Mail(Mail::Send { to: NodeId::new(to), epoch, number });
+            let name = number << 8 | u64::from(self.host);
+            self.says(Road::Channel(0), self.session, &send, &body(name));
+        }
+    }
+
     /// Bytes come on a road.
     pub fn sends(&mut self, road: Road, bytes: Vec<u8>) {
         self.roads.push_back((road, bytes));
     }
 
     fn feed(&mut self, now: u64, input: Input<'_>, budget: &mut usize) {
+        self.feed_and(now, input, budget, Engine::poll);
+    }
+
+    fn feed_and(&mut self, now: u64, input: Input<'_>, budget: &mut usize, poll: Poll) {
         let clock = Instant::from_micros(now * 1000);
         self.engine.handle(clock, input);
         self.deadline = now;
         while *budget > 0 {
             *budget -= 1;
-            match self.engine.poll(clock) {
+            match poll(&mut self.engine, clock) {
                 Output::Deadline(at) => {
                     *budget += 1;
                     self.deadline = at.as_micros().div_ceil(1000);
@@ -180,6 +202,11 @@ impl Side {
                         .push_back((Road::Channel(0), bytes_of(&Message::Beat { stamp: now }, self.session, &[])));
                 }
                 Message::Mail(mail) if !matches!(mail, Mail::AddressReply(_)) => {
+                    match mail {
+                        Mail::Ack { number, .. } => self.greedy.1 = number,
+                        Mail::Gone { epoch, number, .. } => self.greedy = (epoch, number),
+                        _ => {}
+                    }
                     if let Some((answer, payload)) = self.mail.take(now * 1000, mail, frame.payload) {
                         let bytes = bytes_of(&Message::Mail(answer), self.session, &payload);
                         self.roads.push_back((Road::Channel(0), bytes));
@@ -232,7 +259,7 @@ impl Side {
         for class in 0..2 {
             for _ in 0..LINK_TURN {
                 let Some(bytes) = self.inbox[class].pop_front() else { break };
-                self.feed(now, Input::Datagram { link: 0, bytes: &bytes }, &mut budget);
+                self.feed_and(now, Input::Datagram { link: 0, bytes: &bytes }, &mut budget, Engine::poll_urgent);
             }
         }
         self.lives(now, &mut budget);

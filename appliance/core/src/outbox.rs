@@ -206,6 +206,12 @@ impl Outbox {
         }
     }
 
+    /// Whether anything of the classes from sessions down waits.
+    pub(crate) fn holds_words(&self) -> bool {
+        let words = [self.sessions.is_empty(), self.messages.is_empty(), self.queries.is_empty()];
+        !words.into_iter().all(|is_empty| is_empty) || !self.carriers.is_empty() || !self.closes.is_empty()
+    }
+
     pub(crate) fn next_guard(&mut self) -> Option<guard::Message> {
         self.guard.pop_front()
     }

@@ -210,7 +210,7 @@ impl Mailman {
 }
 
 /// The bytes of a message; their number differs with its name.
-fn body(name: u64) -> Vec<u8> {
+pub fn body(name: u64) -> Vec<u8> {
     let length = 8 + usize::try_from(name % 440).expect("small");
     let mut bytes = name.to_le_bytes().to_vec();
     bytes.resize(length, name.to_le_bytes()[0]);

@@ -38,7 +38,7 @@ pub use devices::Bmc;
 pub use event::Arrival;
 pub use guest::{Guest, Mood, Writer};
 pub use host::{Host, Pipe, Power, Stop};
-pub use mail::{Fact, Habit, Letters, Mailman};
+pub use mail::{Fact, Habit, Letters, Mailman, body};
 pub use network::{Path, Paths};
 pub use operators::Wish;
 pub use pdu::Outlet;

@@ -7,6 +7,7 @@ use super::Engine;
 use crate::id::{HostId, Incarnation, NodeId};
 use crate::io::Road;
 use crate::messaging::{Endpoint, Peer, Refused, Route, Said, endpoint_of};
+use crate::sessions::Received;
 use crate::status::Counter;
 use crate::time::Instant;
 use crate::wire::message::{Ends, Stream};
@@ -62,6 +63,15 @@ impl Engine {
         let endpoint = endpoint_of(road, self.local.slot(session.node)?);
         let end = &self.messaging.endpoints()[endpoint];
         (end.session != 0 && end.session == session.id && end.road == road).then_some(endpoint)
+    }
+
+    /// Whether this is a SEND of a session that cannot be taken whatever room there is, because its number is not the next one.
+    /// It takes no token: a sender that repeats all that is under way would spend them on what comes before or after the
+    /// one that is waited for, and get nothing through for ever.
+    pub(super) fn is_out_of_turn(&self, road: Road, received: &Received) -> bool {
+        let Some(Word::Mail(Mail::Send { to, epoch, number })) = received.message else { return false };
+        let end = self.end_on(road).filter(|_| received.session == self.sessions.get(road).id);
+        end.is_some_and(|endpoint| !self.messaging.senders.expects(endpoint, to, epoch, number))
     }
 
     /// A SEND too many.

@@ -181,6 +181,7 @@ impl Engine {
     fn on_word(&mut self, now: Instant, road: Road, received: Received, payload: &[u8]) {
         let Some(message) = received.message else { return self.count(Counter::FramesUnsound) };
         if let Some(demand) = Demand::of(&message)
+            && !self.is_out_of_turn(road, &received)
             && !self.sessions.admits(now, road, demand)
         {
             return self.turn_away(now, road, demand, &received);

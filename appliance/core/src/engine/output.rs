@@ -1,32 +1,35 @@
 //! What leaves, and in which order: strictly by class, heartbeat > state > fencing > sessions > messages > queries.
 //!
 //! Owns the order alone. Each call of `poll` begins at the top again, so what a higher class has to say never waits behind
-//! more than the one output that the driver is carrying out (DESIGN §1 rule 3).
+//! more than the one output that the driver is carrying out (DESIGN §1 rule 3). What has not come in yet has nothing to say:
+//! a driver that has more of the higher classes to take in lets only those out meanwhile (`poll_urgent`), or what an earlier
+//! turn left over of the lower ones would leave before the answer to a heartbeat that waits in its ring.
 
 use super::Engine;
 use crate::id::HostId;
-use crate::io::{Output, Road, Traffic};
+use crate::io::{Output, Request, Road, Traffic};
 use crate::limits::{CARRIES_PER_TURN, FRAME_PAYLOAD_MAX, PIECES_PER_TURN};
 use crate::outbox::{Class, Letter};
 use crate::status::Counter;
 use crate::time::Instant;
+use crate::wire::guard;
 use crate::wire::message::Message;
 use crate::wire::node::{Group, Message as Word};
+
+/// An output of the classes above sessions.
+enum Urgent {
+    /// To whom; its length in the buffer; its class.
+    Datagram(HostId, usize, Traffic),
+    Guard(guard::Message),
+    Device(Request),
+}
 
 impl Engine {
     /// The next output; `Deadline` when there is no more.
     pub fn poll(&mut self, now: Instant) -> Output<'_> {
         let now = now.max(self.newest);
-        if let Some((to, length, traffic)) = self.next_datagram(now) {
-            return Output::Datagram { to, traffic, bytes: &self.datagram[..length] };
-        }
-        if let Some(message) = self.outbox.next_guard() {
-            self.guard_sequence = self.guard_sequence.wrapping_add(1);
-            let bytes = message.frame(self.guard_sequence).emit(&mut self.frame);
-            return Output::Guard { bytes };
-        }
-        if let Some(request) = self.outbox.next_request() {
-            return Output::Device(request);
+        if let Some(urgent) = self.next_urgent(now) {
+            return self.show(urgent);
         }
         if let Some((road, length)) = self.next_word(now, Class::Sessions) {
             return Output::Session { road, bytes: &self.frame[..length] };
@@ -46,6 +49,35 @@ impl Engine {
             self.deadline = now;
         }
         Output::Deadline(self.deadline.max(now))
+    }
+
+    /// The same of the classes above sessions alone. `Deadline` says now while anything below waits: `poll` lets it out.
+    pub fn poll_urgent(&mut self, now: Instant) -> Output<'_> {
+        let now = now.max(self.newest);
+        if let Some(urgent) = self.next_urgent(now) {
+            return self.show(urgent);
+        }
+        if self.courier.is_busy() || self.messaging.is_busy() || self.outbox.holds_words() {
+            self.deadline = now;
+        }
+        Output::Deadline(self.deadline.max(now))
+    }
+
+    fn next_urgent(&mut self, now: Instant) -> Option<Urgent> {
+        let datagram = self.next_datagram(now).map(|(to, length, traffic)| Urgent::Datagram(to, length, traffic));
+        let guard = || self.outbox.next_guard().map(Urgent::Guard);
+        datagram.or_else(guard).or_else(|| self.outbox.next_request().map(Urgent::Device))
+    }
+
+    fn show(&mut self, urgent: Urgent) -> Output<'_> {
+        match urgent {
+            Urgent::Datagram(to, length, traffic) => Output::Datagram { to, traffic, bytes: &self.datagram[..length] },
+            Urgent::Guard(message) => {
+                self.guard_sequence = self.guard_sequence.wrapping_add(1);
+                Output::Guard { bytes: message.frame(self.guard_sequence).emit(&mut self.frame) }
+            }
+            Urgent::Device(request) => Output::Device(request),
+        }
     }
 
     /// The next datagram of the classes above sessions, sealed. What is for ourselves is taken in at once.

@@ -190,6 +190,12 @@ impl Messaging {
         self.senders.next(&self.endpoints)
     }
 
+    /// Whether anything of it waits to leave.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        self.senders.is_busy() || !self.parcels.is_empty()
+    }
+
     /// A message came for a local end. Without room for it nothing happened: it will be carried again.
     pub fn take(
         &mut self,

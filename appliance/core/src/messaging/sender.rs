@@ -133,7 +133,7 @@ impl Senders {
         Ok(())
     }
 
-    /// Whether a SEND is the next one between these two.
+    /// What to make of a SEND that is not the next one between these two.
     fn is_next(&self, endpoint: usize, to: NodeId, epoch: u32, number: u64) -> Result<(), Refused> {
         let pair = &self.pairs[endpoint][to.index()];
         if epoch != pair.epoch {
@@ -156,6 +156,12 @@ impl Senders {
             core::cmp::Ordering::Less if pair.stream != 0 => Err(Refused::Again),
             core::cmp::Ordering::Less => Err(Refused::Bad),
         }
+    }
+
+    /// Whether a SEND is the next one between these two.
+    #[must_use]
+    pub fn expects(&self, endpoint: usize, to: NodeId, epoch: u32, number: u64) -> bool {
+        self.is_next(endpoint, to, epoch, number).is_ok()
     }
 
     /// There is too much of this SEND, whatever it says: what to answer, if anything. One that was taken before is not
