@@ -391,6 +391,7 @@ pub fn scaled(timing: Timing, factor: u32) -> Timing {
         barrier_ms: by(timing.barrier_ms),
         recover_ms: by(timing.recover_ms),
         takeover_ms: by(timing.takeover_ms),
+        dlm_cut_ms: by(timing.dlm_cut_ms),
     }
 }
 
@@ -418,6 +419,7 @@ fn timing_json(timing: &Timing) -> Value {
         "barrier_ms": timing.barrier_ms,
         "recover_ms": timing.recover_ms,
         "takeover_ms": timing.takeover_ms,
+        "dlm_cut_ms": timing.dlm_cut_ms,
     })
 }
 

@@ -7,6 +7,7 @@
 
 use crate::cold::{self, Cold};
 use crate::config::Config;
+use crate::cut;
 use crate::fencing::ages::Ages;
 use crate::fencing::brake::Ration;
 use crate::fencing::harness::Harness;
@@ -40,6 +41,8 @@ pub struct Facts<'a> {
     pub groups: &'a Reports,
     /// What owners said about services.
     pub takeovers: &'a takeover::reports::Reports,
+    /// What members' nodes said about whom their DLMs reach.
+    pub cuts: &'a cut::reports::Reports,
     /// Since when what the view says has been so.
     pub ages: &'a Ages,
     /// When this lead began.
@@ -71,6 +74,7 @@ pub fn decide(facts: &Facts<'_>, next: &mut State, waits: &mut bool) -> bool {
     for host in &facts.config.hosts {
         changed |= close_host(facts, next, HostId::new(host.id));
     }
+    changed |= cut::judge::decide(facts, next, &mut ration);
     *waits = ration.waits;
     changed |= cold::settle(facts, next);
     if next.stage != Stage::Settled {
@@ -269,6 +273,11 @@ fn leaves_one_of_two(facts: &Facts<'_>, next: &State, host: HostId) -> bool {
         row.state == HostState::Member && (id == facts.me || heard && seen.incarnation == row.incarnation)
     };
     voters().count() == 2 && voters().any(|id| id == host) && voters().all(stays)
+}
+
+/// Whether a quorum was heard just now: otherwise it may be we who are not.
+pub fn hears_quorum(facts: &Facts<'_>, next: &State) -> bool {
+    keeps_quorum(facts, next, HostId::NONE)
 }
 
 /// Closes a condemned host's record, and those of its nodes, once there is proof.

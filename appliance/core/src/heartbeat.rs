@@ -196,6 +196,12 @@ impl Follower {
         (self.number, self.echo)
     }
 
+    /// The newest stamp of the leader's clock; zero: none.
+    #[must_use]
+    pub const fn stamp(&self) -> u64 {
+        self.echo
+    }
+
     /// When heartbeat `number` was sent, if it is among the last few: the validity of an order counts from it (SAFETY F1).
     #[must_use]
     pub fn sent(&self, number: u32) -> Option<Instant> {

@@ -228,6 +228,17 @@ pub const STEP_AGAIN_MAX_MS: u32 = 400;
 pub const BARRIER_MS: u32 = 5000;
 /// How long a member may take to recover after it started, ms: the replay of the largest journals on a slow disk.
 pub const RECOVER_MS: u32 = 60_000;
+/// How long the DLMs of two members may be cut off from each other before the fewer go (SAFETY F6), ms. Longer than a network
+/// needs to find another way, and than a host or a node needs to be found dead by other means; all that wait for a lock of
+/// the other side wait so long.
+pub const DLM_CUT_MS: u32 = 10_000;
+/// A node repeats a CUT that often, ms.
+pub const CUT_AGAIN_MS: u32 = 1000;
+/// A CUT that was not repeated for so long is over, ms: two repetitions may be lost with a pipe that was full.
+pub const CUT_STALE_MS: u32 = 3000;
+/// How much later than the first of them the last node may notice the same cut, ms: so long one that is over its time waits for
+/// the others of its side, which go together with it.
+pub const CUT_SPREAD_MS: u32 = 2000;
 /// How long an owner may be silent about a service that it was given before it is condemned (SAFETY I1), ms.
 pub const TAKEOVER_MS: u32 = 30_000;
 /// The longest pause before what a receiver did not acknowledge is carried again, ms; begins with `RESEND_MS` and doubles.
@@ -256,6 +267,7 @@ pub use crate::fencing::bound::node_down_bound;
 // The times: the same function that is asked about a person's configuration.
 const _: () = assert!(crate::config::check::relations(&crate::config::Timing::DEFAULT).is_none());
 const _: () = assert!(RESEND_MS < CARRY_AGAIN_MAX_MS && CARRY_AGAIN_MAX_MS * 4 < STREAM_SILENCE_MS);
+const _: () = assert!(2 * CUT_AGAIN_MS < CUT_STALE_MS && CUT_STALE_MS < DLM_CUT_MS);
 const _: () = assert!(STALL_HEARTBEATS * HEARTBEAT_MS < HOST_DEAD_MS);
 // A row for each named service, and still room for the dead of a whole group of usual size.
 const _: () = assert!(SERVICES_MAX + LOCAL_NODES_MAX * 8 <= TAKEOVERS_MAX);

@@ -34,6 +34,8 @@ pub enum Rule {
     E2,
     E6,
     F1,
+    /// F6: of those who do not reach each other the fewer go.
+    F6,
     G1,
     G2,
     G3,

@@ -103,6 +103,8 @@ pub struct Timing {
     pub recover_ms: u32,
     /// Bound of an owner's silence.
     pub takeover_ms: u32,
+    /// How long a cut between two DLMs may last.
+    pub dlm_cut_ms: u32,
 }
 
 impl Timing {
@@ -130,6 +132,7 @@ impl Timing {
         barrier_ms: 0,
         recover_ms: 0,
         takeover_ms: 0,
+        dlm_cut_ms: 0,
     };
 
     /// The defaults of `limits`.
@@ -156,6 +159,7 @@ impl Timing {
         barrier_ms: limits::BARRIER_MS,
         recover_ms: limits::RECOVER_MS,
         takeover_ms: limits::TAKEOVER_MS,
+        dlm_cut_ms: limits::DLM_CUT_MS,
     };
 }
 

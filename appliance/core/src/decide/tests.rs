@@ -58,6 +58,7 @@ impl Scene {
             harness: &self.harness,
             groups: &self.groups,
             takeovers: &self.takeovers,
+            cuts: &crate::cut::reports::Reports::EMPTY,
             ages: &Ages::EMPTY,
             since: Instant::ZERO,
             released: false,

@@ -65,6 +65,7 @@ impl Engine {
             self.takeovers.committed(now, &self.acceptor.committed);
         }
         self.owners.committed(&self.acceptor.committed);
+        self.dlm.desk.committed(now, self.config(), &self.acceptor.committed);
     }
 
     /// What is due towards local nodes and leader about groups. Where no barrier is open and nobody wants anything, nothing

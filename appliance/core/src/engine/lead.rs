@@ -44,6 +44,7 @@ impl Engine {
         self.drills.begin(now);
         self.reports.begin(now);
         self.takeovers.begin();
+        self.dlm.reports.begin(now);
         self.brake.restart();
         self.lead_since = now;
         self.keep_silence_of(now, old_leader);
@@ -297,6 +298,7 @@ impl Engine {
             harness: &self.harness,
             groups: &self.reports,
             takeovers: &self.takeovers,
+            cuts: &self.dlm.reports,
             ages: &self.ages,
             since: self.lead_since,
             released: self.brake.releases(self.config(), self.quorum_echo),

@@ -141,7 +141,7 @@ pub struct Engine {
     beat_at: Instant,
     /// When the sessions are told the view again, and how many outputs had been dropped at the last time.
     view_at: Instant,
-    telling: dlm::Telling,
+    dlm: dlm::Dlms,
     dropped_then: u64,
     /// Pieces that left since the last input.
     pieces: usize,
@@ -223,7 +223,7 @@ impl Engine {
             went_back: false,
             beat_at: Instant::ZERO,
             view_at: Instant::ZERO,
-            telling: dlm::Telling::NOTHING,
+            dlm: dlm::Dlms::EMPTY,
             dropped_then: 0,
             pieces: 0,
             carried: 0,
@@ -319,6 +319,7 @@ impl Engine {
         self.lead_on(now);
         self.serve(now);
         self.serve_groups(now);
+        self.serve_cuts(now);
         self.serve_messages(now);
         self.deadline = self.deadline.max(now);
     }
@@ -383,6 +384,7 @@ impl Engine {
             Message::GroupReport(ref report) => self.on_group_report(from, incarnation, report),
             Message::Stream(stream) => self.on_stream(now, from, incarnation, stream, piece),
             Message::TakeoverReport(ref report) => self.on_takeover_report(from, incarnation, report),
+            Message::CutReport(ref report) => self.on_cut_report(now, from, incarnation, report),
             Message::Operate { request, ref operation } => self.on_request(now, from, request, operation),
             Message::Operated { request, answer } => self.on_operated(now, request, answer),
         }
@@ -426,6 +428,7 @@ impl Engine {
         self.watch.forgive(now);
         self.reports.forgive(now);
         self.takeovers.forgive(now);
+        self.dlm.forgive(now);
         self.brake.restart();
         if again && self.proposer.leads() {
             self.step_down(now, "stalled twice");

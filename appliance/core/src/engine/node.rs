@@ -107,6 +107,7 @@ impl Engine {
                     let news = self.local.take_report(now, &report, &mut self.outbox);
                     if let News::Run(slot) = news {
                         self.sessions.end(Road::Channel(slot));
+                        self.dlm.desk.close(slot);
                     }
                     if news != News::None {
                         log::info!("guard: {} run {} is {:?}", report.node, report.counter, report.state);
@@ -219,6 +220,7 @@ impl Engine {
                 }
             }
             (Word::Group(ref said), Road::Channel(_)) => self.on_group(now, road, node, incarnation, said),
+            (Word::Dlm(ref said), Road::Channel(slot)) => self.on_dlm(now, (slot, node), said),
             (Word::Takeover(ref said), Road::Channel(_)) => self.on_takeover(now, road, node, incarnation, said),
             (Word::Bye, Road::Vsock(connection)) => self.outbox.close(connection),
             (Word::Mail(mail), _) => self.on_mail(now, road, mail, payload),
@@ -244,6 +246,7 @@ impl Engine {
         }
         if let Road::Channel(slot) = road {
             self.tales.begin(now, slot, incarnation, served);
+            self.dlm.desk.close(slot);
         }
         let [a, b, c, d, ..] = self.entropy.next().to_le_bytes();
         let id = u32::from_le_bytes([a, b, c, d]).max(1);

@@ -60,9 +60,20 @@ impl Ration {
     pub fn new(config: &Config, view: &State, released: bool) -> Self {
         let hosts = view.hosts().map(|(_, row)| row.record.reason);
         let nodes = view.nodes().map(|(_, row)| row.record.reason);
-        let open = hosts.chain(nodes).filter(|&reason| reason == Reason::Silent).count();
+        let open = hosts.chain(nodes).filter(|&reason| matches!(reason, Reason::Silent | Reason::CutOff)).count();
         let most = usize::try_from(config.timing.fence_at_once_max).unwrap_or(usize::MAX);
         Self { left: if released { usize::MAX } else { most.saturating_sub(open) }, waits: false }
+    }
+
+    /// So many accusations that only make sense together: all of them, or none yet.
+    pub fn take_side(&mut self, count: u32) -> bool {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let allowed = self.left >= count;
+        self.waits |= !allowed;
+        if allowed {
+            self.left -= count;
+        }
+        allowed
     }
 
     /// One accusation more, if there is room.
@@ -85,6 +96,9 @@ mod tests {
         let mut ration = Ration::new(&config, &Box::new(State::EMPTY), false);
         assert!(ration.take() && ration.take() && ration.take() && !ration.waits);
         assert!(!ration.take() && ration.waits);
+        let mut ration = Ration::new(&config, &Box::new(State::EMPTY), false);
+        assert!(!ration.take_side(4) && ration.waits && ration.take_side(2) && !ration.take_side(2) && ration.take());
+        assert!(Ration::new(&config, &Box::new(State::EMPTY), true).take_side(200));
         let at = |millis: u64| Instant::from_micros(millis * 1000);
         let mut brake = Brake::EMPTY;
         brake.note(at(1000), true);

@@ -5,9 +5,11 @@
 //! S7 in DESIGN §7). Rules: G1 to G6, E8, H2.
 
 use super::{Life, life};
+use crate::cut::judge::{is_apart, of_late};
 use crate::decide::Facts;
 use crate::fencing::hold::is_quarantined;
 use crate::id::{NodeId, Volume};
+use crate::nodes::NodeSet;
 use crate::rule::Rule;
 use crate::state::State;
 use crate::state::groups::{GroupNumber, GroupRow, Membership, Phase, Standing};
@@ -84,7 +86,8 @@ fn admit(facts: &Facts<'_>, next: &mut State, report: &GroupReport) -> bool {
         },
     };
     let row = *next.groups.get(group);
-    if row.cluster != cluster || row.phase == Phase::Starting || !is_clear(facts, next, group, node) {
+    let clear = row.phase != Phase::Starting && is_clear(facts, next, group, node);
+    if row.cluster != cluster || !clear || is_apart(facts, next, group, node) {
         return false;
     }
     log::info!("{node} joins volume {}", row.volume);
@@ -247,18 +250,22 @@ fn condemn_late(
         return false;
     }
     let row = *next.groups.get(group);
-    let mut late: Vec<NodeId, { crate::limits::NODES_MAX }> = Vec::new();
+    let mut late = NodeSet::EMPTY;
     for member in next.groups.members(group).iter().filter(|member| !member.standing.is_over()) {
         let lives = life(next, member.node, member.incarnation) == Life::Lives;
         // Who came in while the others stopped has its own time.
         let came = facts.groups.granted(member.node, row.volume).max(begun);
         let is_late = facts.now.since(came) >= bound;
         if lives && is_late && !said(facts, &row, member).is_some_and(&done) {
-            let _fits = late.push(member.node);
+            late.insert(member.node);
         }
     }
+    if row.phase == Phase::Starting {
+        // Whoever is cut off keeps the others from starting too: not all go for it (SAFETY F6).
+        late = of_late(facts, next, group, &late);
+    }
     let version = next.version;
-    for &node in &late {
+    for node in late.iter() {
         next.condemn(Target::Node(node), Reason::Stuck, version);
     }
     !late.is_empty()

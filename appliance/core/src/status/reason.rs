@@ -33,6 +33,8 @@ pub enum Reason {
     LeftMounted = 11,
     /// It owned a service and said nothing of it in time (SAFETY I1).
     OwnerSilent = 12,
+    /// Its DLM and others of its group do not reach each other (SAFETY F6).
+    CutOff = 13,
     /// A cold start knows nothing of it (SAFETY B4).
     ColdStart = 20,
 }
@@ -55,6 +57,7 @@ impl Reason {
             10 => Self::Stuck,
             11 => Self::LeftMounted,
             12 => Self::OwnerSilent,
+            13 => Self::CutOff,
             20 => Self::ColdStart,
             _ => return None,
         })
@@ -77,6 +80,7 @@ impl Reason {
             Self::Stuck => "stuck in a group's barrier",
             Self::LeftMounted => "left with a volume open",
             Self::OwnerSilent => "silent about a service that it got",
+            Self::CutOff => "its DLM is cut off from its group",
             Self::ColdStart => "unknown after a cold start",
         }
     }

@@ -41,6 +41,15 @@ const BROKEN: &[(Change, &str, &str)] = &[
     (|c| c.timing.barrier_ms = 3702, "timing.barrier_ms", "barrier_ms >"),
     (|c| c.timing.recover_ms = 4999, "timing.recover_ms", "recover_ms >="),
     (|c| c.timing.takeover_ms = 4999, "timing.takeover_ms", "takeover_ms >="),
+    (|c| c.timing.dlm_cut_ms = 3702, "timing.dlm_cut_ms", "dlm_cut_ms > 2 *"),
+    (
+        |c| {
+            (c.timing.host_dead_ms, c.timing.promise_ms, c.timing.election_max_ms) = (800, 800, 300);
+            (c.timing.restart_ms, c.timing.dlm_cut_ms) = (500, 3000);
+        },
+        "timing.dlm_cut_ms",
+        "3000 must hold",
+    ),
     // Hosts and votes.
     (|c| c.hosts.clear(), "hosts", "at least one host"),
     (|c| c.hosts[0].id = 0, "hosts[0].id", "1 to 255"),

@@ -5,6 +5,7 @@
 
 use super::{Broken, Checked, TIME_MAX_MS, require, text};
 use crate::config::Timing;
+use crate::limits::CUT_STALE_MS;
 
 /// A relation between times that does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +114,16 @@ const fn group_relations(t: &Timing) -> Option<Relation> {
         t.takeover_ms >= t.barrier_ms,
         "takeover_ms >= barrier_ms must hold, or a leader's death condemns the owner of a service"
     );
+    relation!(
+        t.dlm_cut_ms,
+        wide(t.dlm_cut_ms) > 2 * (host_dead + election_max) + restart,
+        "dlm_cut_ms > 2 * (host_dead_ms + election_max_ms) + restart_ms must hold, or who is dead is taken for cut off"
+    );
+    relation!(
+        t.dlm_cut_ms,
+        t.dlm_cut_ms > CUT_STALE_MS,
+        "dlm_cut_ms > 3000 must hold, or a word that nobody repeated is enough"
+    );
     None
 }
 
@@ -143,6 +154,7 @@ pub(super) fn times(timing: &Timing) -> Checked {
         ("barrier_ms", timing.barrier_ms),
         ("recover_ms", timing.recover_ms),
         ("takeover_ms", timing.takeover_ms),
+        ("dlm_cut_ms", timing.dlm_cut_ms),
     ];
     for (name, value) in all {
         require!(

@@ -4,6 +4,7 @@
 //! Which rule makes which field necessary is cited at the field.
 
 mod cold;
+mod cut;
 mod delta;
 mod fields;
 mod group;
@@ -20,6 +21,7 @@ use crate::io::Traffic;
 use crate::wire::datagram::MESSAGE_MAX;
 use crate::wire::node::Operation;
 pub use cold::{KNOWN_MAX, Known, Report, ServicePage, Standing, TOLD_MAX, VolumePage};
+pub use cut::{CutReport, Cuts};
 pub use delta::Proposal;
 use fields::{Reader, Writer};
 pub use group::{GroupReport, TakeoverReport, Wish};
@@ -193,6 +195,8 @@ pub enum Message {
     GroupReport(GroupReport),
     /// Member to leader: what an owner said about a service.
     TakeoverReport(TakeoverReport),
+    /// Member to leader: whom a node's DLM does not reach.
+    CutReport(CutReport),
     /// Messages from node to node.
     Stream(Stream),
     /// Member to leader: what a local session knows, after a cold start.
@@ -228,6 +232,7 @@ mod kind {
     pub const NEED_WHOLE: u8 = 29;
     pub const GROUP_REPORT: u8 = 17;
     pub const TAKEOVER_REPORT: u8 = 18;
+    pub const CUT_REPORT: u8 = 32;
     pub const OPEN: u8 = 20;
     pub const CARRY: u8 = 21;
     pub const ACKED: u8 = 22;
@@ -249,6 +254,7 @@ impl Message {
             | Self::TakeoverReport(_)
             | Self::VolumePage(_)
             | Self::ServicePage(_)
+            | Self::CutReport(_)
             | Self::Operate { .. }
             | Self::Operated { .. } => Traffic::State,
             Self::Stream(_) => Traffic::Messages,
@@ -313,6 +319,7 @@ impl Message {
             Self::Condemned { version } => w.u8(kind::CONDEMNED).u64(version),
             Self::GroupReport(ref report) => group::emit_group(kind::GROUP_REPORT, report, &mut w),
             Self::TakeoverReport(ref report) => group::emit_takeover(kind::TAKEOVER_REPORT, report, &mut w),
+            Self::CutReport(ref report) => cut::emit(report, &mut w),
             Self::Operate { request, ref operation } => operate::emit(request, operation, w.u8(kind::OPERATE)),
             Self::Operated { request, answer } => operate::emit_answer(request, answer, w.u8(kind::OPERATED)),
             Self::Report(ref report) => cold::emit(report, &mut w),
@@ -372,6 +379,7 @@ impl Message {
             kind::CONDEMNED => Self::Condemned { version: r.u64() },
             kind::GROUP_REPORT => Self::GroupReport(group::parse_group(&mut r)?),
             kind::TAKEOVER_REPORT => Self::TakeoverReport(group::parse_takeover(&mut r)?),
+            kind::CUT_REPORT => Self::CutReport(cut::parse(&mut r)?),
             kind::OPERATE => {
                 let (request, operation) = operate::parse(&mut r)?;
                 Self::Operate { request, operation }
