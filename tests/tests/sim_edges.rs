@@ -142,3 +142,35 @@ fn whatever_comes_close_to_a_timer_comes_at_its_edge() {
         let _report = at_the_edge(shape_of(seed, None, None), seed, Some(snap), Trace::Kept);
     }
 }
+
+/// A cut between the DLMs of two nodes for exactly so long, in a world in which a pipe needs the same time for each word.
+#[test]
+fn a_cut_between_dlms_one_tick_before_at_and_after_its_time() {
+    for edge in EDGES {
+        for leads in [false, true] {
+            let mut world = World::new(config::cluster(3), 7);
+            (1..=3).for_each(|node| world.wants(node, 1, true));
+            world.hosts.values_mut().for_each(|host| host.pipe_delay = 1);
+            world.power_all();
+            assert!(world.run_until_true(20_000, World::at_peace), "{}\n{}", world.unrest(), world.story());
+            world.run_ms(1_000);
+            let leader = world.leader().unwrap_or(1);
+            let node = if leads { leader } else { leader % 3 + 1 };
+            let others: Vec<u8> = (1..=3).filter(|&other| other != node).collect();
+            let since = world.now;
+            world.part_wires(&[node], &others, true);
+            let span = u64::from(world.config().timing.dlm_cut_ms) * 1000;
+            pass(&mut world, span.saturating_add_signed(edge));
+            world.mend_wires();
+            world.run_ms(4_000);
+            let gone: Vec<u8> =
+                world.truth.confirmed.iter().filter(|(_, at)| **at >= since).map(|((node, _), _)| *node).collect();
+            match edge {
+                -1 => assert!(gone.is_empty(), "a cut that was shorter\n{}", world.story()),
+                1 => assert_eq!(gone, [node], "a cut that was longer\n{}", world.story()),
+                _ => assert!(gone.is_empty() || gone == [node], "{gone:?}\n{}", world.story()),
+            }
+            peace(&mut world, &format!("dlm_cut_ms, {edge:+} us, leads: {leads}"));
+        }
+    }
+}

@@ -142,6 +142,7 @@ const fn name(kind: Calm) -> &'static str {
         Calm::RollingRestart => "calm: rolling restart",
         Calm::ColdStart => "calm: all appliances restart at once, and only sessions remember",
         Calm::AllAtOnce => "calm: loss, drift and stalls at once",
+        Calm::DlmCuts => "calm: DLMs cut off for less than their time",
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod agreement;
 mod cold;
+mod cuts;
 mod evidence;
 mod groups;
 mod leases;
@@ -55,6 +56,7 @@ pub const STORIES: &[Story] = &[
     Story { rule: Rule::E2, id: "E2", invariant: "S2: ", tell: evidence::e2_the_end_of_an_earlier_run },
     Story { rule: Rule::E6, id: "E6", invariant: "S2: ", tell: evidence::e6_an_outlet_that_is_on_again },
     Story { rule: Rule::F1, id: "F1", invariant: "S4: ", tell: orders::f1_an_order_that_comes_late_to_a_minority },
+    Story { rule: Rule::F6, id: "F6", invariant: "F6: ", tell: cuts::f6_both_ends_of_a_cut_accuse_each_other },
     Story { rule: Rule::G1, id: "G1", invariant: "S7: ", tell: groups::g1_a_start_that_was_not_committed },
     Story { rule: Rule::G2, id: "G2", invariant: "S7: ", tell: groups::g2_a_death_that_not_all_were_told },
     Story { rule: Rule::G3, id: "G3", invariant: "S7: ", tell: groups::g3_a_number_that_comes_back_too_soon },

@@ -188,6 +188,7 @@ impl World {
                 hosts: &self.hosts,
                 guests: &self.guests,
                 writers: &self.writers,
+                wires: &self.wires,
             };
             let view = h.view().expect("it runs");
             self.truth.committed(&facts, h, view);

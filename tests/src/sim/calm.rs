@@ -27,10 +27,12 @@ pub enum Calm {
     ColdStart,
     /// One link loses, clocks drift apart, and appliances stall.
     AllAtOnce,
+    /// DLMs are cut off from each other, each time for less than `dlm_cut_ms`; not everybody notices at once.
+    DlmCuts,
 }
 
 /// All kinds.
-pub const KINDS: [Calm; 8] = [
+pub const KINDS: [Calm; 9] = [
     Calm::LossyLink,
     Calm::DeadLink,
     Calm::Stalls,
@@ -39,6 +41,7 @@ pub const KINDS: [Calm; 8] = [
     Calm::RollingRestart,
     Calm::ColdStart,
     Calm::AllAtOnce,
+    Calm::DlmCuts,
 ];
 
 /// Between two restarts: P, an admission, and what a session needs to come back.
@@ -109,6 +112,7 @@ fn lives(world: &mut World, shape: Shape, kind: Calm) {
             }
         }
         Calm::ColdStart => cold_starts(world, shape),
+        Calm::DlmCuts => dlm_cuts(world),
         Calm::AllAtOnce => {
             lossy(world);
             stalls(world, shape, Stop::Loop, dead_ms / 2);
@@ -143,6 +147,33 @@ fn cold_starts(world: &mut World, shape: Shape) {
         world.run_ms(500);
         assert!(world.disk.starts > starts, "L3: no volume went through a barrier\n{}", world.story());
         world.run_ms(REST_MS);
+    }
+}
+
+/// Every node has a volume open with all others, and now one of them does not reach some, now all are apart.
+fn dlm_cuts(world: &mut World) {
+    lossy(world);
+    let nodes: Vec<u8> = world.guests.values().map(|guest| guest.node).collect();
+    for &node in &nodes {
+        world.wants(node, 1, true);
+        let slow = (world.random() % 1_000_000, world.random() % 1_000_000);
+        let peers = &mut world.guests.get_mut(&node).expect("a configured node").dlm.peers;
+        (peers.slow, peers.slow_back) = slow;
+    }
+    world.run_ms(3_000);
+    let cut_ms = u64::from(world.config().timing.dlm_cut_ms);
+    for _ in 0..3 {
+        let (one, other): (Vec<u8>, Vec<u8>) = match world.random() % 4 {
+            0 => (nodes.clone(), nodes.clone()),
+            by => nodes.iter().partition(|&&node| u64::from(node) % (by + 1) == 0),
+        };
+        world.part_wires(&one, &other, true);
+        // Less than the time, though the start was noticed a second sooner than the end.
+        let span = cut_ms - 1_200 - world.random() % 4_000;
+        world.run_ms(span);
+        world.mend_wires();
+        let pause = 1_100 + world.random() % 1_000;
+        world.run_ms(pause);
     }
 }
 

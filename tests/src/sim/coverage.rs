@@ -94,6 +94,7 @@ const PROOFS: &[(Reason, Class)] = &[
     (Reason::Stuck, Class::VmGone),
     (Reason::Stuck, Class::VmStopped),
     (Reason::Stuck, Class::PowerOff),
+    (Reason::CutOff, Class::VmStopped),
     (Reason::LeftMounted, Class::VmGone),
     (Reason::LeftMounted, Class::VmStopped),
     (Reason::LeftMounted, Class::PowerOff),

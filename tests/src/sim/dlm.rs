@@ -8,6 +8,7 @@ mod report;
 
 use super::World;
 use super::check::groups::Running;
+use super::wires::Peers;
 use palisade_core::config::Ip;
 use palisade_core::id::{Label, Volume};
 use palisade_core::state::takeovers::Progress;
@@ -150,10 +151,12 @@ pub struct Dlm {
     pub slow: bool,
     /// Now and then it fails at what it was given; a boot does not change that.
     pub fails: bool,
+    /// Whom it reaches.
+    pub peers: Peers,
     mounts: BTreeMap<u8, Mount>,
     works: Vec<Work>,
     heard: Vec<Heard>,
-    say: Vec<Message>,
+    pub(super) say: Vec<Message>,
 }
 
 /// The volume with this number, as frames name it.
@@ -173,6 +176,7 @@ impl Dlm {
             wants: std::mem::take(&mut self.wants),
             clusters: std::mem::take(&mut self.clusters),
             fails: self.fails,
+            peers: self.peers.booted(),
             ..Self::default()
         };
     }
@@ -197,6 +201,11 @@ impl Dlm {
     #[must_use]
     pub fn running(&self, volume: u8) -> Option<&Running> {
         self.mounts.get(&volume).and_then(|mount| mount.running.as_ref())
+    }
+
+    /// The set that each volume runs with, or ran with until it was stopped.
+    pub fn sets(&self) -> impl Iterator<Item = (u8, &BTreeMap<u8, u64>)> {
+        self.mounts.iter().map(|(&volume, mount)| (volume, &mount.set))
     }
 
     /// Whether it has just what it wants, and all of that runs and is recovered.
@@ -242,7 +251,7 @@ impl Dlm {
             }
         }
         let works = self.works.iter().filter(|work| work.answer.is_none() && !self.slow).map(|work| work.done_at);
-        works.fold(due, Own::min)
+        works.fold(due.min(self.peers.due()), Own::min)
     }
 
     fn stop(&mut self, volume: u8, generation: u64) {
@@ -304,6 +313,7 @@ impl World {
         }
         self.mounts_turn(node, own);
         self.works_turn(node, own);
+        self.wires_turn(node, own);
         let guest = self.guests.get_mut(&node).expect("a configured node");
         for message in std::mem::take(&mut guest.dlm.say) {
             guest.says(&message);
@@ -379,6 +389,8 @@ impl World {
     }
 
     fn mounts_turn(&mut self, node: u8, own: Own) {
+        let apart: Vec<u8> =
+            self.guests[&node].dlm.mounts.keys().copied().filter(|&volume| !self.reaches_all(node, volume)).collect();
         let disk = &mut self.disk;
         let guest = self.guests.get_mut(&node).expect("a configured node");
         let incarnation = guest.incarnation;
@@ -408,7 +420,7 @@ impl World {
                 .dirty(volume)
                 .any(|(dead, left)| mount.deaths.contains(&dead) && running.set.get(&dead) != Some(&left));
             mount.recover_at = own + LOOK;
-            if !waits {
+            if !waits && !apart.contains(&volume) {
                 mount.recovered = running.generation;
                 dlm.say.push(group(Group::Recovered { volume: name, generation: running.generation }));
             }
@@ -443,6 +455,8 @@ impl World {
         }
         let fails = self.guests[&node].dlm.fails && self.random().is_multiple_of(6);
         let incarnation = self.guests[&node].incarnation;
+        let apart: Vec<u8> =
+            self.guests[&node].dlm.mounts.keys().copied().filter(|&volume| !self.reaches_all(node, volume)).collect();
         let dlm = &mut self.guests.get_mut(&node).expect("a configured node").dlm;
         for work in dlm.works.iter_mut().filter(|work| work.answer.is_none() && own >= work.done_at) {
             let given = work.given;
@@ -453,7 +467,9 @@ impl World {
                     let volume = volume.0[0];
                     let dead = given.dead.get();
                     let mount = dlm.mounts.get(&volume).filter(|mount| mount.deaths.contains(&dead));
-                    let Some(running) = mount.and_then(|mount| mount.running.as_ref()) else {
+                    let Some(running) =
+                        mount.and_then(|mount| mount.running.as_ref()).filter(|_| !apart.contains(&volume))
+                    else {
                         work.done_at = own + LOOK;
                         continue;
                     };

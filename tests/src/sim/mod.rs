@@ -32,6 +32,7 @@ pub mod story;
 mod table;
 mod tale;
 mod traffic;
+mod wires;
 
 pub use appliance::RING_MAX;
 pub use devices::Bmc;
@@ -43,6 +44,7 @@ pub use network::{Path, Paths};
 pub use operators::Wish;
 pub use pdu::Outlet;
 pub use table::Table;
+pub use wires::Wires;
 
 use check::Truth;
 use event::{Event, Queue};
@@ -84,6 +86,8 @@ pub struct World {
     pub writers: Vec<Writer>,
     /// The network.
     pub paths: Paths,
+    /// The network of the DLMs.
+    pub wires: Wires,
     /// By host number.
     pub bmcs: Table<Bmc>,
     /// By the place of their device in the configuration.
@@ -138,6 +142,7 @@ impl World {
             guests: config.nodes.iter().map(|n| (n.id, Guest::new(n.id, n.host))).collect(),
             writers: Vec::new(),
             paths: Paths::new(last),
+            wires: Wires::default(),
             bmcs: config.hosts.iter().map(|h| (h.id, Bmc::Works(5_000))).collect(),
             outlets: pdu::outlets(config),
             answers: Vec::new(),
@@ -301,6 +306,7 @@ impl World {
                 hosts: &self.hosts,
                 guests: &self.guests,
                 writers: &self.writers,
+                wires: &self.wires,
             };
             self.truth.told(&facts, node, &claim);
         }

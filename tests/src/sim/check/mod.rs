@@ -4,6 +4,7 @@
 //! with a sentence as soon as that breaks. They read the world's truth; of the cores they read only what those declared
 //! committed, accepted, or said on a wire.
 
+mod cuts;
 mod deaths;
 pub mod groups;
 mod kills;
@@ -14,7 +15,7 @@ mod speech;
 mod writers;
 
 use super::coverage::Coverage;
-use super::{Guest, Host, Micros, Power, Table, Writer};
+use super::{Guest, Host, Micros, Power, Table, Wires, Writer};
 use palisade_core::config::Config;
 use palisade_core::fencing::Action;
 use palisade_core::id::{Ballot, HostId, Incarnation};
@@ -38,6 +39,8 @@ pub struct Facts<'w> {
     pub guests: &'w Table<Guest>,
     /// What else may write.
     pub writers: &'w [Writer],
+    /// The network of the DLMs.
+    pub wires: &'w Wires,
 }
 
 impl Facts<'_> {
@@ -162,6 +165,7 @@ impl Truth {
         let empty = Box::new(State::EMPTY);
         let before = self.line.newest().unwrap_or(&empty);
         self.coverage.view(before, view);
+        cuts::check(facts, before, view);
         let mut dead = Vec::new();
         for (node, row) in view.nodes() {
             let old = before.node(node);

@@ -7,6 +7,7 @@
 
 mod faults;
 mod leave;
+mod wires;
 
 use super::check::Key;
 use super::config::Shape;
@@ -91,6 +92,7 @@ type Ends = Vec<(Micros, Heal)>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Heal {
     Network,
+    Wires,
     Freeze(u8),
     Suspend(u8),
     Appliance(u8),
@@ -185,6 +187,7 @@ impl Story {
         }
         self.world.bmc_apart = self.random(2) == 0;
         self.world.workloads_begin();
+        self.shims_begin();
         self.world.power_all();
         let up = self.wait(15_000, World::all_up);
         assert!(up, "seed {}: not all up in the beginning\n{}", self.seed, self.world.story());
@@ -224,6 +227,8 @@ impl Story {
             3 => self.count("three faults at the same time"),
             _ => {}
         }
+        let of_wires = self.wires();
+        self.ends.extend(of_wires);
         for _ in 0..faults {
             let of_fault = self.fault(self.ends.is_empty());
             self.ends.extend(of_fault);
@@ -261,6 +266,7 @@ impl Story {
                     (path.late, path.corrupt) = (0, 0);
                 });
             }
+            Heal::Wires => self.world.mend_wires(),
             Heal::Freeze(host) => self.world.freeze(host, false),
             Heal::Suspend(host) => self.world.suspend(host, false),
             Heal::Appliance(host) => self.world.resume_appliance(host),
@@ -331,6 +337,7 @@ impl Story {
             host.pipe_delay = 160;
         }
         self.mend_bmcs();
+        self.world.mend_wires();
         self.world.workers_go_on();
         self.world.run_until(self.asked.max(self.world.now));
         if !self.wait(30_000, World::at_peace) {
