@@ -18,10 +18,10 @@ pub const RING_MAX: usize = 256;
 /// Turns of an appliance between two looks at what is too large to be looked at after each.
 const TURNS_BETWEEN_CHECKS: u32 = 512;
 /// What its clock reads when it boots.
-const CLOCK_AT_BOOT: u64 = 1_000_000;
+pub(super) const CLOCK_AT_BOOT: u64 = 1_000_000;
 
 /// An output, copied out of the engine.
-enum Out {
+pub(super) enum Out {
     Datagram { to: u8, bytes: Bytes },
     Node { slot: u8, bytes: Vec<u8> },
     Vsock { connection: u8, bytes: Vec<u8> },
@@ -155,6 +155,10 @@ impl World {
         }
         let (before, after) = self.look(host);
         for out in outs {
+            if self.crashes_before(host, &out) {
+                return self.kill_appliance(host);
+            }
+            self.overhears(host, &out);
             self.carry(host, life, before, out);
         }
         let h = self.hosts.get_mut(&host).expect("a configured host");
@@ -192,6 +196,7 @@ impl World {
             };
             let view = h.view().expect("it runs");
             self.truth.committed(&facts, h, view);
+            self.judges_election(host);
         }
         (before, key)
     }

@@ -12,6 +12,7 @@ mod clock;
 mod cold;
 pub mod config;
 pub mod coverage;
+mod crash;
 mod devices;
 pub mod dlm;
 mod event;
@@ -35,6 +36,7 @@ mod traffic;
 mod wires;
 
 pub use appliance::RING_MAX;
+pub use crash::{Crash, Votes};
 pub use devices::Bmc;
 pub use event::Arrival;
 pub use guest::{Guest, Mood, Writer};
@@ -104,6 +106,10 @@ pub struct World {
     pub truth: Truth,
     /// What is true about messages between nodes.
     pub letters: Letters,
+    /// An appliance that crashes between two outputs.
+    pub crash: Option<Crash>,
+    /// Who voted for whom, where that is counted.
+    pub votes: Option<Votes>,
     /// What was heard on connections that tests opened, by host and connection.
     pub heard: BTreeMap<(u8, u8), Vec<u8>>,
     /// No appliance boots while another one that runs is not admitted: at most one at a time is without memory.
@@ -151,6 +157,8 @@ impl World {
             disk: dlm::Disk::default(),
             truth: Truth::new(config),
             letters: Letters::default(),
+            crash: None,
+            votes: None,
             heard: BTreeMap::new(),
             one_without_memory: false,
             snap: None,
