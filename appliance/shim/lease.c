@@ -69,7 +69,10 @@ static int pal_on_panic(struct notifier_block *block, unsigned long event,
 	return NOTIFY_DONE;
 }
 
-/* Before pvpanic and the like, which may stop the machine. */
+/*
+ * As early as pvpanic, which may stop the machine: whichever of the two was
+ * loaded first speaks, and the appliance hears either.
+ */
 static struct notifier_block pal_panic = {
 	.notifier_call = pal_on_panic,
 	.priority = INT_MAX,

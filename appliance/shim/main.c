@@ -105,8 +105,8 @@ static void pal_take(const u8 *bytes, u32 count)
 
 	while (pal_reader_next(&pal_reader, &bytes, &count, &frame)) {
 		if (frame.kind == PAL_LEASE)
-			atomic64_set(&pal_channel_counters.round_us,
-				     now - pal_u64(frame.body + PAL_STAMP));
+			pal_report_round(now -
+					 pal_u64(frame.body + PAL_STAMP));
 		spin_lock(&pal_lock);
 		pal_on_frame(&pal_machine, now, &frame);
 		spin_unlock(&pal_lock);

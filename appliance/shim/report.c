@@ -9,7 +9,9 @@
  */
 #include <linux/debugfs.h>
 #include <linux/kthread.h>
+#include <linux/mutex.h>
 #include <linux/seq_file.h>
+#include <linux/sort.h>
 
 #include "shim.h"
 
@@ -28,6 +30,12 @@ static DEFINE_SPINLOCK(pal_events_lock);
 static DECLARE_WAIT_QUEUE_HEAD(pal_events_wait);
 static struct task_struct *pal_printer_task;
 static struct dentry *pal_debugfs;
+
+/* How long the last BEATs took until their LEASE came. */
+#define PAL_ROUNDS	1024
+
+static u32 pal_rounds[PAL_ROUNDS];
+static u64 pal_round_count;
 
 static void pal_event_format(const char *format, va_list arguments)
 {
@@ -54,6 +62,36 @@ void pal_port_event(const char *format, ...)
 	va_start(arguments, format);
 	pal_event_format(format, arguments);
 	va_end(arguments);
+}
+
+/* From the channel's thread alone. */
+void pal_report_round(u64 us)
+{
+	pal_rounds[pal_round_count++ % PAL_ROUNDS] = min_t(u64, us, U32_MAX);
+}
+
+static int pal_by_size(const void *one, const void *other)
+{
+	u32 a = *(const u32 *)one, b = *(const u32 *)other;
+
+	return a < b ? -1 : a > b;
+}
+
+static void pal_show_rounds(struct seq_file *file)
+{
+	static u32 sorted[PAL_ROUNDS];
+	static DEFINE_MUTEX(sorted_lock);
+	u32 count = min_t(u64, READ_ONCE(pal_round_count), PAL_ROUNDS);
+
+	if (!count)
+		return;
+	mutex_lock(&sorted_lock);
+	memcpy(sorted, pal_rounds, sizeof(sorted));
+	sort(sorted, count, sizeof(*sorted), pal_by_size, NULL);
+	seq_printf(file, "round_trips %llu\nround_trip_p50_us %u\nround_trip_p99_us %u\nround_trip_max_us %u\n",
+		   pal_round_count, sorted[count / 2],
+		   sorted[count * 99 / 100], sorted[count - 1]);
+	mutex_unlock(&sorted_lock);
 }
 
 static const char *pal_fate_word(u8 fate)
@@ -184,9 +222,10 @@ static int pal_state_show(struct seq_file *file, void *unused)
 	spin_unlock(&pal_lock);
 	seq_printf(file, "received_bytes %lld\nskipped_bytes %llu\n",
 		   atomic64_read(&c->received), pal_channel_skipped());
-	seq_printf(file, "sent_frames %lld\nsend_full %lld\nbroken %lld\nround_trip_us %lld\n",
+	seq_printf(file, "sent_frames %lld\nsend_full %lld\nbroken %lld\n",
 		   atomic64_read(&c->sent), atomic64_read(&c->full),
-		   atomic64_read(&c->broken), atomic64_read(&c->round_us));
+		   atomic64_read(&c->broken));
+	pal_show_rounds(file);
 	seq_printf(file, "events_dropped %llu\n", pal_events_dropped);
 	pal_members_show(file);
 	pal_comms_show(file);

@@ -37,7 +37,6 @@ struct pal_channel_counters {
 	atomic64_t sent;		/* frames */
 	atomic64_t full;		/* frames dropped: no buffer */
 	atomic64_t broken;		/* lengths that the device made up */
-	atomic64_t round_us;		/* of the last BEAT, until its LEASE */
 };
 
 extern struct pal_channel_counters pal_channel_counters;
@@ -57,6 +56,7 @@ void pal_lease_end_machine(void);
 u64 pal_lease_end(void);
 
 /* report.c: events and state for people. */
+void pal_report_round(u64 us);
 int pal_report_init(void);
 void pal_report_exit(void);
 

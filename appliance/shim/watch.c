@@ -130,7 +130,7 @@ static bool pal_is_dlm(const struct sock *sk, u16 port)
 }
 
 /*
- * What was sent is repeated in vain, or (the way out is gone) not even that.
+ * What was sent is repeated in vain, or (the way out is gone) not even sent.
  * After a long silence the first look may be wrong; it must last to count.
  */
 static bool pal_is_in_vain(const struct sock *sk)
@@ -138,7 +138,7 @@ static bool pal_is_in_vain(const struct sock *sk)
 	const struct tcp_sock *tcp = tcp_sk(sk);
 
 	return READ_ONCE(inet_csk(sk)->icsk_retransmits) ||
-	       (READ_ONCE(tcp->packets_out) &&
+	       (READ_ONCE(tcp->write_seq) != READ_ONCE(tcp->snd_una) &&
 		tcp_jiffies32 - READ_ONCE(tcp->rcv_tstamp) > PAL_QUIET);
 }
 

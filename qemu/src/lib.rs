@@ -8,7 +8,7 @@ pub mod args;
 pub mod bmc;
 pub mod cluster;
 pub mod compare;
-mod door;
+pub mod door;
 pub mod event;
 pub mod host;
 pub mod journal;

@@ -25,6 +25,9 @@ const NODE: NodeId = NodeId::new(2);
 const INCARNATION: u64 = 0x1122_3344_5566_7788;
 const VOLUME: Label = Label([0xab; 16]);
 const CLUSTER: Cluster = Cluster { number: 3, random: 33 };
+/// What stands where: the name of an offset, and the bytes there.
+type Fields = Vec<(&'static str, Vec<u8>)>;
+
 const MACHINE: [&str; 5] = ["frame.c", "session.c", "group.c", "takeover.c", "tell.c"];
 
 fn shim() -> PathBuf {
@@ -240,7 +243,7 @@ fn the_header_has_the_numbers_of_the_wire_module() {
     // Each message, the name of its kind, and where its fields must stand.
     let hello = Message::Hello { node: event.node, incarnation: i, nonce: v, served: Cluster { number: 5, random: 6 } };
     let welcome = Message::Welcome { nonce: v, host: event.host, node: event.node, beat_ms: 7, lease_ms: 8, cluster };
-    let cases: Vec<(Message, &str, Vec<(&str, Vec<u8>)>)> = vec![
+    let cases: Vec<(Message, &str, Fields)> = vec![
         (
             hello,
             "PAL_HELLO",

@@ -1,0 +1,420 @@
+//! The shim in a real kernel, with the appliance's end of its channel played by the test.
+//!
+//! Owns VMs of one node each: session, lease, reset, last words, bad bytes, memory. What several nodes do with a volume is
+//! for others. Must never assert a tight time: the machine is shared.
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+use std::fs;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use palisade_core::board;
+use palisade_core::config::Ip;
+use palisade_core::id::{Cluster, HostId, Incarnation, Label, NodeId, Volume as Label16};
+use palisade_core::limits::FRAME_MAX;
+use palisade_core::wire::frame::Reader;
+use palisade_core::wire::node::{Dlm, Fate, Gasp, Group, Message, Refusal, StartNode};
+use palisade_images::{House, node, setup};
+use palisade_qemu::door;
+use palisade_qemu::process::Child;
+use palisade_qemu::rundir::RunDir;
+use palisade_qemu::volume::{Members, Volume};
+
+const NODE: NodeId = NodeId::new(1);
+const HOST: HostId = HostId::new(1);
+/// Ten times what it takes on a quiet machine.
+const BOOT: Duration = Duration::from_secs(90);
+const SOON: Duration = Duration::from_secs(20);
+const LEASE_MS: u32 = 5000;
+
+/// What the appliance of this test does of its own accord.
+#[derive(Debug, Default)]
+struct Manner {
+    session: u32,
+    beat_ms: u32,
+    /// BEATs are answered.
+    renews: bool,
+    /// The incarnation that was given the session.
+    incarnation: Incarnation,
+}
+
+/// A running node.
+struct Vm {
+    run: RunDir,
+    channel: UnixStream,
+    heard: Receiver<Message>,
+    manner: Arc<Mutex<Manner>>,
+    monitor: BufReader<UnixStream>,
+    // Last, so that the sockets are closed before the processes are ended.
+    _volume: Volume,
+    _qemu: Child,
+    _vsock: Child,
+}
+
+impl Vm {
+    /// Boots a node that gets a session, beats every `beat_ms` and is renewed.
+    fn boot(name: &str, beat_ms: u32) -> Self {
+        setup::ensure(&["qemu-system-x86", "ocfs2-tools"]).unwrap_or_else(|error| panic!("{error}"));
+        let image = node::build(&House::here()).unwrap_or_else(|error| panic!("{error}"));
+        let run = RunDir::new(name).unwrap();
+        let volume = Volume::make(&run.path().join("volume"), Members::Given).unwrap_or_else(|error| panic!("{error}"));
+        let vsock = start_vsock(run.path());
+        let at = |name: &str| run.path().join(name).display().to_string();
+        let listening = |id: &str| format!("socket,id={id},path={},server=on,wait=off", at(id));
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            .args(["-machine", "pc,memory-backend=ram", "-cpu", "max", "-accel", "tcg,tb-size=64", "-smp", "2"])
+            .args(["-m", "256", "-object", "memory-backend-memfd,id=ram,size=256M,share=on"])
+            .args(["-nodefaults", "-no-user-config", "-display", "none"])
+            .args(["-device", "pvpanic-pci", "-action", "panic=pause"])
+            .arg("-kernel")
+            .arg(&image.kernel)
+            .arg("-initrd")
+            .arg(&image.initrd)
+            .arg("-append")
+            .arg("console=ttyS0 quiet panic=0 palisade.node=1 palisade.stack=shim palisade.dlm=10.7.0.1")
+            .args(["-serial", &format!("file:{}", at("serial.log"))])
+            .args(["-chardev", &listening("channel")])
+            .args(["-device", &format!("virtio-serial-pci,id=bus,max_ports=1,addr={:#x}", board::NODE_CHANNEL_SLOT)])
+            .args(["-device", "virtconsole,bus=bus.0,chardev=channel"])
+            .args(["-chardev", &listening("monitor"), "-mon", "chardev=monitor,mode=control"])
+            .args(["-chardev", &format!("socket,id=vsock,path={}", at("vhost"))])
+            .args(["-device", "vhost-user-vsock-pci,chardev=vsock"])
+            .args(["-nic", "user,restrict=on,model=virtio-net-pci"])
+            .args(["-drive", &format!("file={},if=none,id=disk,format=raw", at("volume"))])
+            .args(["-device", "virtio-blk-pci,drive=disk"])
+            .stdin(Stdio::null());
+        let qemu = Child::spawn(&mut command).unwrap();
+        let connect = |name: &str| connect(&run.path().join(name));
+        let (channel, monitor) = (connect("channel"), connect("monitor"));
+        monitor.set_read_timeout(Some(SOON)).unwrap();
+        let manner = Arc::new(Mutex::new(Manner { beat_ms, renews: true, ..Manner::default() }));
+        let heard = appliance(channel.try_clone().unwrap(), &manner);
+        let monitor = BufReader::new(monitor);
+        let mut vm = Self { run, channel, heard, manner, monitor, _volume: volume, _qemu: qemu, _vsock: vsock };
+        vm.monitor.get_mut().write_all(b"{\"execute\":\"qmp_capabilities\"}\n").unwrap();
+        vm.hear(BOOT, |message| matches!(message, Message::Beat { .. }));
+        // The door opens after the modules are loaded.
+        let end = Instant::now() + BOOT;
+        while door::ask(&vm.run.path().join("vsock"), "true", SOON).is_err() {
+            assert!(Instant::now() < end, "the door does not open; {}", vm.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        vm
+    }
+
+    /// The next message that passes.
+    fn hear(&self, patience: Duration, pass: impl Fn(&Message) -> bool) -> Message {
+        let end = Instant::now() + patience;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let message = self.heard.recv_timeout(left).unwrap_or_else(|error| panic!("{error}; {}", self.log()));
+            if pass(&message) {
+                return message;
+            }
+        }
+    }
+
+    fn hear_group(&self, wanted: Group) {
+        self.hear(SOON, |message| *message == Message::Group(wanted));
+    }
+
+    fn tell(&mut self, message: Message, payload: &[u8]) {
+        let session = self.manner.lock().unwrap().session;
+        let mut buffer = [0; FRAME_MAX];
+        self.channel.write_all(message.frame(session, 1, payload).emit(&mut buffer)).unwrap();
+    }
+
+    /// What a command in the node says.
+    fn shell(&self, words: &str) -> String {
+        door::ask(&self.run.path().join("vsock"), words, SOON).unwrap_or_else(|error| panic!("{error}; {}", self.log()))
+    }
+
+    /// A number of the shim's state.
+    fn state(&self, name: &str) -> u64 {
+        let text = self.shell("cat /sys/kernel/debug/palisade/state");
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.run.path().join("serial.log")).unwrap_or_default()
+    }
+
+    fn monitor_says(&mut self, words: &str) {
+        let mut line = String::new();
+        while !line.contains(words) {
+            line.clear();
+            let count = self.monitor.read_line(&mut line).unwrap_or_else(|error| panic!("no {words} on QMP: {error}"));
+            assert!(count > 0, "QEMU has closed its monitor before it said {words}");
+        }
+    }
+
+    fn manner(&self, change: impl Fn(&mut Manner)) {
+        change(&mut self.manner.lock().unwrap());
+    }
+
+    fn incarnation(&self) -> Incarnation {
+        self.manner.lock().unwrap().incarnation
+    }
+
+    /// Nothing in the kernel's log says that something broke.
+    fn is_sound(&self) {
+        let log = self.shell("dmesg");
+        for bad in ["Oops", "BUG", "WARNING", "Call Trace", "hung task"] {
+            assert!(!log.contains(bad), "{bad} in the kernel's log:\n{log}");
+        }
+    }
+}
+
+/// Answers HELLO and, while it is asked to, BEAT; all that comes is handed on.
+fn appliance(mut stream: UnixStream, manner: &Arc<Mutex<Manner>>) -> Receiver<Message> {
+    let (sender, receiver): (Sender<Message>, Receiver<Message>) = channel();
+    let manner = Arc::clone(manner);
+    std::thread::spawn(move || {
+        let (mut reader, mut bytes) = (Reader::new(), [0; 4096]);
+        while let Ok(count @ 1..) = stream.read(&mut bytes) {
+            let mut rest = &bytes[..count];
+            while let Some(frame) = reader.next(&mut rest) {
+                let message = Message::parse(&frame).unwrap();
+                let mut buffer = [0; FRAME_MAX];
+                if let Some((answer, session)) = answer(&message, &mut manner.lock().unwrap()) {
+                    let _gone = stream.write_all(answer.frame(session, 1, &[]).emit(&mut buffer));
+                }
+                if sender.send(message).is_err() {
+                    return;
+                }
+            }
+        }
+    });
+    receiver
+}
+
+fn answer(message: &Message, manner: &mut Manner) -> Option<(Message, u32)> {
+    match *message {
+        Message::Hello { node, incarnation, nonce, .. } => {
+            manner.session += 1;
+            manner.incarnation = incarnation;
+            let cluster = Cluster { number: 1, random: 1 };
+            let beat_ms = manner.beat_ms;
+            let welcome = Message::Welcome { nonce, host: HOST, node, beat_ms, lease_ms: LEASE_MS, cluster };
+            Some((welcome, manner.session))
+        }
+        Message::Beat { stamp } if manner.renews => {
+            Some((Message::Lease { stamp, lease_ms: LEASE_MS }, manner.session))
+        }
+        _ => None,
+    }
+}
+
+fn connect(path: &Path) -> UnixStream {
+    let end = Instant::now() + SOON;
+    loop {
+        match UnixStream::connect(path) {
+            Ok(stream) => return stream,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
+            Err(error) => panic!("{}: {error}", path.display()),
+        }
+        assert!(Instant::now() < end, "{} does not open", path.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn start_vsock(run: &Path) -> Child {
+    let program = setup::cargo_install(&House::here(), "vhost-device-vsock", "0.3.0").unwrap_or_else(|e| panic!("{e}"));
+    let vm = format!("guest-cid=4,uds-path={0}/vsock,socket={0}/vhost,groups=palisade", run.display());
+    let child = Child::spawn(Command::new(program).args(["--vm", &vm]).stdin(Stdio::null())).unwrap();
+    let end = Instant::now() + SOON;
+    while !run.join("vhost").exists() {
+        assert!(Instant::now() < end, "vhost-device-vsock does not listen");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+/// The volume's label as the wire has it, and a node's start entry.
+fn volume() -> Label16 {
+    let digits: String = palisade_qemu::plan::VOLUME.chars().filter(char::is_ascii_hexdigit).collect();
+    let mut bytes = [0; 16];
+    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    }
+    Label(bytes)
+}
+
+impl Vm {
+    /// One step of the barrier, as the only member.
+    fn barrier(&mut self, generation: u64) {
+        let volume = volume();
+        self.tell(Message::Group(Group::Stop { volume, generation }), &[]);
+        self.hear_group(Group::Stopped { volume, generation });
+        let mut entry = [0; StartNode::BYTES];
+        StartNode { node: NODE, fate: Fate::Member, incarnation: self.incarnation() }.emit(&mut entry);
+        self.tell(Message::Group(Group::Start { volume, generation, part: 0, parts: 1 }), &entry);
+        self.hear_group(Group::Started { volume, generation });
+        self.hear_group(Group::Recovered { volume, generation });
+    }
+
+    /// Mounts as the only member.
+    fn mount(&mut self) {
+        self.tell(Message::Dlm(Dlm::Address { node: NODE, port: 0, address: Ip::V4([10, 7, 0, 1]) }), &[]);
+        let door = self.run.path().join("vsock");
+        door::tell(&door, "volume mount && touch /tmp/mounted").unwrap();
+        let wanted = volume();
+        self.hear(SOON, |message| matches!(message, Message::Group(Group::Join { volume, .. }) if *volume == wanted));
+        self.barrier(7);
+        let end = Instant::now() + SOON;
+        while !self.shell("ls /tmp").contains("mounted") {
+            assert!(Instant::now() < end, "the mount does not end; {}", self.log());
+        }
+    }
+
+    /// Counts, in the kernel's own trace, what the threads of the shim ask for; lines of the trace.
+    fn trace_memory(&self) {
+        let text = self.shell(
+            "mkdir -p /tmp/t; mount -t tracefs t /tmp/t; cd /tmp/t; echo nop >current_tracer; \
+             c=$(pidof palisade/chan); w=$(pidof palisade/work); echo chan=$c work=$w; \
+             for e in kmalloc kmem_cache_alloc mm_page_alloc kmalloc_node kmem_cache_alloc_node; do \
+             [ -d events/kmem/$e ] || continue; \
+             echo \"common_pid==$c||common_pid==$w\" >events/kmem/$e/filter && echo 1 >events/kmem/$e/enable; done; \
+             echo >trace; echo 1 >tracing_on; cat events/kmem/*/filter",
+        );
+        assert!(text.contains("common_pid=="), "{text}");
+    }
+
+    fn traced(&self) -> Vec<String> {
+        let text = self.shell("cd /tmp/t; cat trace");
+        text.lines().filter(|line| !line.starts_with('#') && line.contains("palisade/")).map(str::to_owned).collect()
+    }
+}
+
+#[test]
+fn beats_leases_and_steps_ask_nobody_for_memory() {
+    let mut vm = Vm::boot("shim-memory", 10);
+    vm.mount();
+    vm.trace_memory();
+    let before = vm.state("leases");
+    for generation in 20..40 {
+        vm.barrier(generation);
+    }
+    std::thread::sleep(Duration::from_secs(5));
+    let leases = vm.state("leases") - before;
+    assert!(leases > 100, "{leases}");
+    let traced = vm.traced();
+    let of = |thread: &str| traced.iter().filter(|line| line.contains(thread)).collect::<Vec<_>>();
+    // The trace does see: the DLM asks for memory in the worker's thread.
+    assert!(!of("palisade/work").is_empty(), "the trace is empty");
+    assert!(of("palisade/chan").is_empty(), "the channel's thread asked for memory: {:#?}", of("palisade/chan"));
+    let ours: Vec<_> = of("palisade/work").into_iter().filter(|line| line.contains("[palisade]")).collect();
+    assert!(ours.is_empty(), "the worker's own code asked for memory: {ours:#?}");
+    let calls = of("palisade/work").len();
+    let number = |name: &str| vm.state(name);
+    println!(
+        "PASS in {leases} leases and 20 barriers: 0 allocations of the channel's thread, 0 of the worker's own code \
+         ({calls} of the DLM and configfs in its thread); stop {} us, start {} us; round trip p50 {} us, p99 {} us, max {} us",
+        number("last_stop_us"),
+        number("last_start_us"),
+        number("round_trip_p50_us"),
+        number("round_trip_p99_us"),
+        number("round_trip_max_us"),
+    );
+    vm.is_sound();
+}
+
+#[test]
+fn a_mount_holds_the_module_and_after_umount_it_leaves_with_bye() {
+    let mut vm = Vm::boot("shim-unload", 200);
+    vm.mount();
+    assert!(vm.shell("rmmod palisade 2>&1").contains("EXIT 1"), "it was unloaded under a mount");
+    let volume = volume();
+    door::tell(&vm.run.path().join("vsock"), "volume umount && touch /tmp/umounted").unwrap();
+    vm.hear_group(Group::Leave { volume });
+    vm.tell(Message::Group(Group::Leave { volume }), &[]);
+    let end = Instant::now() + SOON;
+    while !vm.shell("ls /tmp").contains("umounted") {
+        assert!(Instant::now() < end, "umount does not end; {}", vm.log());
+    }
+    assert!(vm.shell("rmmod palisade").contains("EXIT 0"));
+    vm.hear(SOON, |message| *message == Message::Bye);
+    vm.is_sound();
+    // Nothing is left of it: it loads again, and is another incarnation.
+    let first = vm.incarnation();
+    assert!(vm.shell("insmod /lib/modules/palisade.ko node=1").contains("EXIT 0"), "{}", vm.log());
+    vm.hear(SOON, |message| matches!(message, Message::Hello { .. }));
+    assert_ne!(vm.incarnation(), first);
+}
+
+#[test]
+fn a_lease_that_nobody_renews_ends_the_machine_in_time() {
+    let mut vm = Vm::boot("shim-lease", 100);
+    let first = vm.incarnation();
+    vm.manner(|manner| manner.renews = false);
+    let start = Instant::now();
+    vm.hear(SOON, |message| *message == Message::LastGasp { reason: Gasp::LeaseEnded });
+    let took = start.elapsed();
+    // Not long before its end either: beats, and the answers under way, are younger than a second.
+    assert!(took <= Duration::from_millis(u64::from(LEASE_MS) + 500), "{took:?}");
+    assert!(took >= Duration::from_millis(u64::from(LEASE_MS) - 1500), "{took:?}");
+    vm.monitor_says("\"RESET\"");
+    println!("PASS the lease of {LEASE_MS} ms ended the machine {} ms after the last answer", took.as_millis());
+    vm.manner(|manner| manner.renews = true);
+    vm.hear(BOOT, |message| matches!(message, Message::Hello { .. }));
+    assert_ne!(vm.incarnation(), first, "another boot, another incarnation");
+}
+
+#[test]
+fn the_condemned_resets_itself_at_once() {
+    let mut vm = Vm::boot("shim-condemned", 200);
+    let first = vm.incarnation();
+    vm.tell(Message::Error { refusal: Refusal::Condemned }, &[]);
+    vm.monitor_says("\"RESET\"");
+    vm.hear(BOOT, |message| matches!(message, Message::Hello { incarnation, .. } if *incarnation != first));
+    assert!(vm.log().contains("RESET why=condemned"), "{}", vm.log());
+}
+
+#[test]
+fn a_panic_that_the_hypervisor_does_not_see_has_a_last_word() {
+    let vm = Vm::boot("shim-panic", 200);
+    // Its notifier stands before ours, and stops the guest.
+    assert!(vm.shell("rmmod pvpanic_pci").contains("EXIT 0"));
+    door::tell(&vm.run.path().join("vsock"), "echo c >/proc/sysrq-trigger").unwrap();
+    vm.hear(SOON, |message| *message == Message::LastGasp { reason: Gasp::Panic });
+}
+
+#[test]
+fn bad_bytes_are_counted_and_the_session_goes_on() {
+    let mut vm = Vm::boot("shim-bytes", 200);
+    vm.mount();
+    let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move || {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        seed
+    };
+    let session = vm.manner.lock().unwrap().session;
+    for round in 0..2000 {
+        let mut bytes: Vec<u8> = (0..random() % 300).map(|_| u8::try_from(random() & 0xff).unwrap()).collect();
+        if round % 2 == 0 {
+            // A frame that checks, of any kind but those that end the machine, with a body that nobody would send.
+            let mut frame = Message::Busy.frame(session, 1, &[]);
+            frame.kind = u8::try_from(8 + random() % 40).unwrap();
+            frame.body.iter_mut().for_each(|byte| *byte = u8::try_from(random() & 0xff).unwrap());
+            frame.payload = &bytes;
+            let mut buffer = [0; FRAME_MAX];
+            bytes = frame.emit(&mut buffer).to_vec();
+        }
+        vm.channel.write_all(&bytes).unwrap();
+    }
+    vm.barrier(90);
+    assert!(vm.state("skipped_bytes") > 10_000);
+    assert!(vm.state("dropped") > 100);
+    assert_eq!(vm.state("broken"), 0);
+    vm.is_sound();
+    println!("PASS {} bytes were skipped, {} frames dropped", vm.state("skipped_bytes"), vm.state("dropped"));
+}
