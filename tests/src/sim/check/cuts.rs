@@ -4,12 +4,10 @@
 //! And somebody always stays: of those with whom it had a volume open, at least one lives in the same view.
 
 use super::Facts;
+use crate::sim::wires::NOTICE;
 use palisade_core::state::State;
 use palisade_core::status::Reason;
 use palisade_core::wire::node::NodeState;
-
-/// What a shim may need to notice that a cut is over, and its word to be heard, microseconds.
-const NOTICE: u64 = 2_000_000;
 
 pub(super) fn check(facts: &Facts<'_>, before: &State, view: &State) {
     let goes = |node: palisade_core::id::NodeId| {
