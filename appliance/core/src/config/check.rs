@@ -11,7 +11,8 @@ mod members;
 mod times;
 
 use super::{Config, Device, Node};
-use crate::id::NodeId;
+use crate::fencing::bound::worst_device_time;
+use crate::id::{HostId, NodeId};
 use core::fmt::{self, Write};
 use heapless::{String, Vec};
 pub use times::{Relation, relations};
@@ -55,6 +56,9 @@ impl fmt::Display for Broken {
 pub enum Warning {
     /// Exactly two votes.
     TwoVotes,
+    /// Exactly two votes, and this host, by its number, may need so many milliseconds to prove the other one off, while its own
+    /// nodes' leases end sooner.
+    TwoVotesSlow(u8, u64),
     /// One cluster link only.
     OneLink,
     /// `allow_faults` is set.
@@ -68,7 +72,7 @@ pub enum Warning {
 }
 
 /// How many warnings are kept: the first of each kind.
-pub const WARNINGS_MAX: usize = 6;
+pub const WARNINGS_MAX: usize = 7;
 
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -76,6 +80,11 @@ impl fmt::Display for Warning {
             Self::TwoVotes => f.write_str(
                 "there are exactly two votes: when one host is lost, nothing is decided until its devices say that it is \
                  off; add a witness, an appliance with a vote and no nodes on any third machine",
+            ),
+            Self::TwoVotesSlow(host, ms) => write!(
+                f,
+                "host {host} may need {ms} ms to prove the other one off, and nobody renews leases meanwhile: its own nodes may reset \
+                 themselves first; lower `timeout_ms` of the devices, or raise node_lease_ms and guard_lease_ms above that"
             ),
             Self::OneLink => f.write_str(
                 "there is one cluster link only: when it fails, hosts are fenced; give each host a second one on another switch",
@@ -160,6 +169,7 @@ pub fn warnings(config: &Config) -> Vec<Warning, WARNINGS_MAX> {
     let unused = config.devices.iter().position(|device| !used(device));
     let all = [
         (config.votes() == 2).then_some(Warning::TwoVotes),
+        slow_survivor(config),
         config.hosts.first().is_some_and(|host| host.links.len() == 1).then_some(Warning::OneLink),
         config.allow_faults.then_some(Warning::FaultsAllowed),
         bare.map(|node| Warning::NodeWithoutLevels(node.id)),
@@ -167,6 +177,19 @@ pub fn warnings(config: &Config) -> Vec<Warning, WARNINGS_MAX> {
         deaf.map(|node| Warning::NodeWithoutDlm(node.id)),
     ];
     all.into_iter().flatten().collect()
+}
+
+/// Of exactly two votes the one that needs longest to go on alone, if that is longer than a lease: first it waits, and who has the
+/// higher number for the other one's devices too (SAFETY D3), and then its own order takes its time.
+fn slow_survivor(config: &Config) -> Option<Warning> {
+    let votes = || config.hosts.iter().filter(|host| host.vote).map(|host| host.id);
+    let (low, high) = (votes().min()?, votes().max()?);
+    let dead = u64::from(config.timing.host_dead_ms);
+    let device = |host: u8| worst_device_time(config, HostId::new(host)).as_millis();
+    let needs = [(high, dead + device(high) + device(low)), (low, dead + device(high))];
+    let has_nodes = |host: u8| config.nodes.iter().any(|node| node.host == host);
+    let (host, ms) = needs.into_iter().find(|(host, _)| has_nodes(*host))?;
+    (config.votes() == 2 && ms >= u64::from(config.timing.node_lease_ms)).then_some(Warning::TwoVotesSlow(host, ms))
 }
 
 #[cfg(test)]

@@ -271,7 +271,13 @@ fn two_votes_are_allowed_with_a_warning() {
     assert!(warnings(&config).is_empty());
     config.hosts[2].vote = false;
     assert_eq!(check(&config), Ok(()));
+    // Host 2 waits for its own device's time first: 1001 + 5000 + 10000 and the validity of both orders.
+    assert_eq!(warnings(&config).as_slice(), [Warning::TwoVotes, Warning::TwoVotesSlow(2, 20_001)]);
+    (config.timing.node_lease_ms, config.timing.guard_lease_ms) = (20_001, 20_701);
+    assert_eq!(warnings(&config).len(), 2, "a lease that ends at that moment is too short");
+    (config.timing.node_lease_ms, config.timing.guard_lease_ms) = (20_002, 20_702);
     assert_eq!(warnings(&config).as_slice(), [Warning::TwoVotes]);
+    assert_eq!(check(&config), Ok(()));
 }
 
 #[test]
