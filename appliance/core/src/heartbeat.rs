@@ -151,6 +151,12 @@ impl Follower {
         self.snapshots.clear();
     }
 
+    /// The membership lease is over: only what is sent from now on renews it.
+    pub fn lapse(&mut self) {
+        self.answered_sent = None;
+        self.snapshots.clear();
+    }
+
     /// The leader gave its lead up: what was promised to it ends with that, and it was heard until now.
     pub fn release(&mut self, now: Instant) {
         self.forsake();
@@ -397,6 +403,20 @@ mod tests {
         assert_eq!(member.answered(at(1200), P, number, 6).map(|s| s.guard), Some(9));
         assert!(member.holds_lease(at(2099), P) && !member.holds_lease(at(2100), P));
         assert_eq!(member.answered(at(1201), P, number, 6), None, "an answer serves once");
+    }
+
+    #[test]
+    fn who_stood_still_holds_no_membership_by_what_was_sent_before() {
+        let mut member = Follower::EMPTY;
+        member.follow(at(0), leader(1), true);
+        let (first, _) = member.beat(at(0), P, Snapshot::default());
+        assert!(member.answered(at(1), P, first, 5).is_some());
+        let (second, _) = member.beat(at(100), P, Snapshot::default());
+        member.lapse();
+        assert!(!member.holds_lease(at(101), P), "its clock does not know how old that is");
+        assert_eq!(member.answered(at(102), P, second, 6), None, "nor how old this answer is");
+        let (third, _) = member.beat(at(200), P, Snapshot::default());
+        assert!(member.answered(at(201), P, third, 7).is_some() && member.holds_lease(at(202), P));
     }
 
     #[test]

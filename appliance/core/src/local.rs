@@ -21,6 +21,14 @@ const START_PAUSE: Duration = Duration::from_millis(500);
 /// The longest.
 const START_PAUSE_MAX: Duration = Duration::from_millis(8000);
 
+/// By how much the reference of the guard's stamps follows at each of them, microseconds: down for one that was late, up for
+/// clocks that drift by less than 5e-3 apart.
+const LOWERED_US: i64 = 10_000;
+/// See `LOWERED_US`.
+const RAISED_US: i64 = 1000;
+/// Stamps within this time of our own clock tell of the same stop.
+const ONE_STOP: Duration = Duration::from_millis(10);
+
 /// What is known of one local node beside the guard's report.
 #[derive(Clone, Copy, Debug)]
 struct Guest {
@@ -91,14 +99,25 @@ pub struct Local {
     pub boot: BootId,
     /// The newest stamp of the guard's clock.
     pub clock: u64,
+    /// When that came.
+    stamped_at: Instant,
+    /// When a stamp told last that we were stopped.
+    stopped_at: Option<Instant>,
     /// Guard's clock less ours, at the newest stamp; grows by a jump when we were stopped.
     offset: Option<i64>,
 }
 
 impl Local {
     /// Knows nothing; all zero.
-    pub const EMPTY: Self =
-        Self { slots: Vec::new(), guests: [Guest::NONE; LOCAL_NODES_MAX], boot: 0, clock: 0, offset: None };
+    pub const EMPTY: Self = Self {
+        slots: Vec::new(),
+        guests: [Guest::NONE; LOCAL_NODES_MAX],
+        boot: 0,
+        clock: 0,
+        stamped_at: Instant::ZERO,
+        stopped_at: None,
+        offset: None,
+    };
 
     /// Takes the host's nodes from the configuration.
     pub fn start(&mut self, config: &Config, me: HostId) {
@@ -125,18 +144,23 @@ impl Local {
     }
 
     /// The guard told its clock. Whether we were stopped meanwhile: the host's clock went on by more than `gap` beyond ours
-    /// (SAFETY C5). A stamp that was only late makes the offset smaller, never larger.
+    /// (SAFETY C5). A stamp that was only late makes the offset smaller, never larger. What it is held against rises no faster
+    /// than two clocks drift apart: the stamps that waited for us in a ring are read at one instant, and each of them is only
+    /// `stamp_ms` beyond the one before. They tell of one stop once.
     pub fn take_stamp(&mut self, now: Instant, boot: BootId, clock: u64, gap: Duration) -> bool {
         self.boot = boot;
-        self.clock = self.clock.max(clock);
+        if clock > self.clock {
+            (self.clock, self.stamped_at) = (clock, now);
+        }
         let micros = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let offset = micros(clock).saturating_sub(micros(now.as_micros()));
         let Some(before) = self.offset.replace(offset) else { return false };
         if offset.saturating_sub(before) > micros(gap.as_micros()) {
-            return true;
+            let last = self.stopped_at.replace(now);
+            return last.is_none_or(|at| now.since(at) >= ONE_STOP);
         }
         // A late stamp lowers the reference only slowly, so that the next punctual one is no jump.
-        self.offset = Some(offset.max(before.saturating_sub(1000)));
+        self.offset = Some(offset.clamp(before.saturating_sub(LOWERED_US), before.saturating_add(RAISED_US)));
         false
     }
 
@@ -205,9 +229,13 @@ impl Local {
         }
     }
 
-    /// The newest stamps of all nodes, for leases.
+    /// The newest stamps of all nodes, for leases. None where the guard's own is older than its lease is longer than a node's
+    /// (`spare`): a node's lease would outlast the guard's (SAFETY C3).
     #[must_use]
-    pub fn stamps(&self) -> [(Incarnation, u64); LOCAL_NODES_MAX] {
+    pub fn stamps(&self, now: Instant, spare: Duration) -> [(Incarnation, u64); LOCAL_NODES_MAX] {
+        if self.clock != 0 && now.since(self.stamped_at) > spare {
+            return [(0, 0); LOCAL_NODES_MAX];
+        }
         self.guests.map(|guest| (guest.incarnation, guest.stamp))
     }
 
@@ -390,5 +418,39 @@ mod tests {
         assert!(!stamp(1301, 2300));
         assert!(stamp(1501, 3100), "our clock stood still for 600 ms");
         assert!(!stamp(1701, 3300));
+        // A stop of 800 ms whose stamps waited in a ring.
+        assert!(!stamp(1901, 3500));
+        let told = [3700, 3900, 4100, 4300].map(|clock| stamp(1902, clock));
+        assert_eq!(told.iter().filter(|told| **told).count(), 1, "{told:?}: one stop is told once");
+        assert!(!stamp(2101, 4500));
+    }
+
+    #[test]
+    fn clocks_that_drift_apart_are_no_stop() {
+        for drift in [-400, 400] {
+            let mut local = Local::EMPTY;
+            let gap = Duration::from_millis(500);
+            for step in 1..5000_u64 {
+                let now = Instant::from_micros(step * 200_000);
+                let apart = drift * i64::try_from(step).unwrap_or(0);
+                let clock = (step * 200_000 + 10_000_000).saturating_add_signed(apart);
+                assert!(!local.take_stamp(now, 1, clock, gap), "{drift} us in each period, {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_node_lease_counts_where_the_guard_has_been_silent_longer_than_its_lease_is_longer() {
+        let (mut local, spare) = (Local::EMPTY, Duration::from_millis(1000));
+        let at = |millis: u64| Instant::from_micros(millis * 1000);
+        local.guests[0] = Guest { incarnation: 7, stamp: 9, ..Guest::NONE };
+        assert_eq!(local.stamps(at(5000), spare)[0], (7, 9), "where there is no guard, none is outlasted");
+        local.take_stamp(at(5000), 1, 77, spare);
+        assert_eq!(local.stamps(at(6000), spare)[0], (7, 9));
+        assert_eq!(local.stamps(at(6001), spare)[0], (0, 0));
+        local.take_stamp(at(6100), 1, 77, spare);
+        assert_eq!(local.stamps(at(6100), spare)[0], (0, 0), "the same stamp again is no newer one");
+        local.take_stamp(at(6101), 1, 78, spare);
+        assert_eq!(local.stamps(at(6101), spare)[0], (7, 9));
     }
 }

@@ -277,7 +277,7 @@ impl Engine {
         self.send_tales(now);
         self.dirty |= self.watch.take_own(now, self.me, self.incarnation, &beat) || due;
         if due {
-            let snapshot = self.snapshot();
+            let snapshot = self.snapshot(now);
             self.watch.snapshot(now, snapshot);
             self.watch.next_at = now + Self::span(self.timing.heartbeat_ms);
         }

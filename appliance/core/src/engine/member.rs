@@ -400,13 +400,14 @@ impl Engine {
         }
     }
 
-    pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot { guard: self.local.clock, nodes: self.local.stamps(), ..Snapshot::default() }
+    pub(super) fn snapshot(&self, now: Instant) -> Snapshot {
+        let spare = Self::span(self.timing.guard_lease_ms - self.timing.node_lease_ms);
+        Snapshot { guard: self.local.clock, nodes: self.local.stamps(now, spare), ..Snapshot::default() }
     }
 
     fn beat(&mut self, now: Instant) {
         let mut beat = self.heartbeat(now);
-        (beat.number, beat.echo) = self.follower.beat(now, self.promise(), self.snapshot());
+        (beat.number, beat.echo) = self.follower.beat(now, self.promise(), self.snapshot(now));
         self.locals_told = beat.locals;
         self.send_tales(now);
         self.outbox.send(self.follower.leader.host, Message::Heartbeat(beat));
@@ -436,7 +437,7 @@ impl Engine {
             let _raised = self.acceptor.promise(ballot);
         }
         self.learn(now, committed);
-        let snapshot = if self.rules.holds(Rule::C3) { snapshot } else { self.snapshot() };
+        let snapshot = if self.rules.holds(Rule::C3) { snapshot } else { self.snapshot(now) };
         let row = self.view().host(self.me);
         let fenced = self.condemned || matches!(row.state, HostState::Condemned | HostState::Down);
         if self.admitted_at.is_some() && !fenced && !cluster.differs(self.view().cluster) {

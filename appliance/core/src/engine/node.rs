@@ -99,7 +99,7 @@ impl Engine {
                         self.on_stopped(now);
                     }
                     if !self.rules.holds(Rule::C2) {
-                        let snapshot = self.snapshot();
+                        let snapshot = self.snapshot(now);
                         self.renew(&snapshot);
                     }
                 }
@@ -121,12 +121,13 @@ impl Engine {
     }
 
     /// The host's clock went on without ours: we were stopped. Leadership, candidacy, collected votes and accusations are
-    /// dropped at once (SAFETY C5).
+    /// dropped at once (SAFETY C5), and so is the membership lease, which was counted by the clock that stood still.
     fn on_stopped(&mut self, now: Instant) {
         log::warn!("the guard's clock says that this appliance was stopped");
         self.count(Counter::Stalls);
         self.distrust(now);
         self.step_down(now, "it was stopped");
+        self.follower.lapse();
         let pause = now + self.jitter();
         self.election.rest(pause);
     }
