@@ -408,7 +408,8 @@ int pal_members_join(const char *space, const char *cluster, void *connection)
 	if (!pal_comm_is_made(pal_machine.node))
 		goto out;
 	spin_lock(&pal_lock);
-	if (pal_machine.session)
+	/* Without a lease nobody would end this machine in time. */
+	if (pal_machine.session && pal_machine.lease_end)
 		at = pal_group_open(&pal_machine, volume, name);
 	spin_unlock(&pal_lock);
 	if (at < 0) {
