@@ -2,7 +2,7 @@
 /*
  * machine - what this node knows and wants, as a pure state machine
  *
- * session.c, group.c and takeover.c own it.  Frames and the time come in;
+ * session.c, group.c, start.c, takeover.c and tell.c own it.  Frames and the time come in;
  * what is to be done goes out through the pal_port_ functions, none of which
  * may wait, allocate, or call back.  The caller serialises: the kernel's part
  * holds one spinlock around each call.
@@ -199,6 +199,14 @@ void pal_groups_on_session(struct pal_machine *m, u64 now);
 void pal_groups_on_time(struct pal_machine *m, u64 now);
 u64 pal_groups_deadline(const struct pal_machine *m);
 struct pal_group *pal_group_find(struct pal_machine *m, const u8 *volume);
+
+/* group.c, for start.c */
+void pal_say_step(struct pal_machine *m, u8 kind,
+		  const struct pal_group *group, u64 generation);
+void pal_say_running(struct pal_machine *m, const struct pal_group *group);
+
+/* start.c */
+bool pal_on_start(struct pal_machine *m, const struct pal_frame *frame);
 
 /* tell.c */
 void pal_tell(struct pal_machine *m);

@@ -7,9 +7,10 @@
  * of nodes that have a volume open.  No process of this node is needed.
  *
  *   channel.c  the virtio console     frame.c     frames in a byte stream
- *   session.c  the session            group.c     STOP, START, LEAVE
+ *   session.c  the session            group.c     STOP, LEAVE; start.c: START
  *   lease.c    the timer that resets  takeover.c  recoveries given to us
  *   members.c  the worker             dlm.c       configfs and sysfs
+ *   mount.c    mounts and umounts     comms.c     where the peers are
  *   stack.c    OCFS2's plugin         report.c    log and debugfs
  *   watch.c    peers that are cut off tell.c      what a cold start asks for
  *

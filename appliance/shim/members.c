@@ -27,45 +27,23 @@
  * dead node a second time, which does nothing if the first time worked.
  */
 #include <linux/crc32.h>
-#include <linux/fs.h>
 #include <linux/kthread.h>
-#include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/sched/mm.h>
-#include <linux/workqueue.h>
 
-#include "shim.h"
+#include "members.h"
 
 #define PAL_POLL_MS		10
 #define PAL_IDLE_MS		1000
 /* DLM_RS_DONE of fs/dlm: this node's part of the recovery is over. */
 #define PAL_DLM_DONE		0x40
 
-struct pal_member {
-	void *connection;
-	char space[2 * PAL_LABEL_BYTES + 1];
-	char cluster[PAL_LABEL_BYTES + 1];
-	bool space_made;
-	bool started;		/* control=1 was given once */
-	bool mounted;
-	bool again;		/* OCFS2 was told of the dead twice */
-	atomic_t recovered;
-	u64 generation;		/* of the START that was done last */
-	/* Who is among the DLM's nodes, and who was before that. */
-	u64 here[PAL_NODES_MAX];
-	u64 gone[PAL_NODES_MAX];
-	DECLARE_BITMAP(dead, PAL_NODES_MAX);
-	u32 plan_count;
-	struct pal_entry plan[PAL_ENTRIES_MAX];
-};
-
-static struct pal_member pal_members[PAL_GROUPS_MAX];
+struct pal_member pal_members[PAL_GROUPS_MAX];
 /* Held by whoever drives the DLM: the worker, a mount, an umount. */
 static DEFINE_MUTEX(pal_members_lock);
 static struct task_struct *pal_worker_task;
 static DECLARE_WAIT_QUEUE_HEAD(pal_worker_wait);
 static bool pal_worker_due;
-static struct delayed_work pal_mount_work;
 static u64 pal_stop_us, pal_start_us, pal_failures;
 
 void pal_port_work(void)
@@ -75,7 +53,7 @@ void pal_port_work(void)
 }
 
 /* Whoever else holds the lock must not wait for a volume that we start. */
-static unsigned int pal_enter(void)
+unsigned int pal_members_enter(void)
 {
 	unsigned int noio = memalloc_noio_save();
 
@@ -83,7 +61,7 @@ static unsigned int pal_enter(void)
 	return noio;
 }
 
-static void pal_leave(unsigned int noio)
+void pal_members_done(unsigned int noio)
 {
 	mutex_unlock(&pal_members_lock);
 	memalloc_noio_restore(noio);
@@ -242,7 +220,7 @@ static void pal_do_stop(int at, u64 generation)
 	spin_unlock(&pal_lock);
 }
 
-static void pal_space_drop(struct pal_member *member)
+void pal_space_drop(struct pal_member *member)
 {
 	if (member->space_made)
 		pal_dlm_space_drop(member->space);
@@ -385,101 +363,6 @@ static int pal_worker(void *unused)
 }
 
 /**
- * pal_members_join - a mount wants to join; from then on the worker knows it
- * @space: the volume's UUID
- * @cluster: its cluster's name
- * @connection: OCFS2's
- *
- * Return: the group's row, or an error: -EAGAIN if it cannot be now.
- */
-int pal_members_join(const char *space, const char *cluster, void *connection)
-{
-	u8 volume[PAL_LABEL_BYTES], name[PAL_LABEL_BYTES] = { 0 };
-	struct pal_member *member;
-	unsigned int noio;
-	int at = -EAGAIN;
-
-	if (strlen(space) != 2 * PAL_LABEL_BYTES ||
-	    hex2bin(volume, space, PAL_LABEL_BYTES))
-		return -EINVAL;
-	memcpy(name, cluster, strnlen(cluster, sizeof(name)));
-	pal_port_work();
-	noio = pal_enter();
-	if (!pal_comm_is_made(pal_machine.node))
-		goto out;
-	spin_lock(&pal_lock);
-	/* Without a lease nobody would end this machine in time. */
-	if (pal_machine.session && pal_machine.lease_end)
-		at = pal_group_open(&pal_machine, volume, name);
-	spin_unlock(&pal_lock);
-	if (at < 0) {
-		at = -EAGAIN;
-		goto out;
-	}
-	member = &pal_members[at];
-	memset(member, 0, sizeof(*member));
-	strscpy(member->space, space, sizeof(member->space));
-	strscpy(member->cluster, cluster, sizeof(member->cluster));
-	member->connection = connection;
-	if (pal_dlm_cluster_name(cluster))
-		pal_failures++;
-out:
-	pal_leave(noio);
-	pal_port_work();
-	return at;
-}
-
-/**
- * pal_members_joined - the mount's lockspace runs, or could not be had
- * @at: the row
- * @good: which of the two
- */
-void pal_members_joined(int at, bool good)
-{
-	struct pal_group *group = &pal_machine.groups[at];
-	unsigned int noio;
-
-	if (good) {
-		mod_delayed_work(system_long_wq, &pal_mount_work, 0);
-		return;
-	}
-	noio = pal_enter();
-	pal_space_drop(&pal_members[at]);
-	pal_members[at].connection = NULL;
-	spin_lock(&pal_lock);
-	if (group->phase != PAL_IS_CLOSED)
-		pal_group_close(&pal_machine, pal_now(), at);
-	/* There is no lockspace any more: what is told is answered at once. */
-	group->ready = false;
-	group->job = PAL_JOB_NONE;
-	spin_unlock(&pal_lock);
-	pal_leave(noio);
-	pal_kick();
-}
-
-/* An umount begins: LEAVE is asked for until it comes. */
-void pal_members_leave(int at)
-{
-	spin_lock(&pal_lock);
-	pal_group_close(&pal_machine, pal_now(), at);
-	spin_unlock(&pal_lock);
-	pal_kick();
-}
-
-/* The umount's lockspace is gone. */
-void pal_members_left(int at)
-{
-	unsigned int noio = pal_enter();
-
-	pal_space_drop(&pal_members[at]);
-	pal_members[at].connection = NULL;
-	spin_lock(&pal_lock);
-	pal_group_left(&pal_machine, at);
-	spin_unlock(&pal_lock);
-	pal_leave(noio);
-}
-
-/**
  * pal_members_recover - the DLM has lost a node that it had; is it dead?
  * @at: the row
  * @node: the node
@@ -519,40 +402,6 @@ void pal_members_recovered(int at)
 	pal_port_work();
 }
 
-static void pal_look_for_mount(struct super_block *super, void *unused)
-{
-	int at;
-
-	for (at = 0; at < PAL_GROUPS_MAX; at++)
-		if (pal_members[at].connection && pal_machine.groups[at].used &&
-		    !memcmp(super->s_uuid.b, pal_machine.groups[at].volume,
-			    PAL_LABEL_BYTES))
-			WRITE_ONCE(pal_members[at].mounted, true);
-}
-
-/*
- * A joiner replays the journals that nobody owns while it mounts, so it has
- * taken over when it is mounted.  Looking may wait for the mount to end, so
- * the worker does not do it.
- */
-static void pal_mount_look(struct work_struct *work)
-{
-	struct file_system_type *type = get_fs_type("ocfs2");
-	bool open = false;
-	int at;
-
-	if (!type)
-		return;
-	iterate_supers_type(type, pal_look_for_mount, NULL);
-	module_put(type->owner);
-	for (at = 0; at < PAL_GROUPS_MAX; at++)
-		open |= READ_ONCE(pal_members[at].connection) &&
-			!READ_ONCE(pal_members[at].mounted);
-	pal_port_work();
-	if (open)
-		mod_delayed_work(system_long_wq, &pal_mount_work, HZ / 10);
-}
-
 void pal_members_show(struct seq_file *file)
 {
 	seq_printf(file, "last_stop_us %llu\nlast_start_us %llu\nfailures %llu\n",
@@ -561,7 +410,7 @@ void pal_members_show(struct seq_file *file)
 
 int pal_members_init(void)
 {
-	INIT_DELAYED_WORK(&pal_mount_work, pal_mount_look);
+	pal_mount_init();
 	pal_worker_task = pal_thread(pal_worker, "palisade/work", false);
 	return PTR_ERR_OR_ZERO(pal_worker_task);
 }
@@ -569,6 +418,6 @@ int pal_members_init(void)
 void pal_members_exit(void)
 {
 	kthread_stop(pal_worker_task);
-	cancel_delayed_work_sync(&pal_mount_work);
+	pal_mount_exit();
 	pal_comms_exit();
 }

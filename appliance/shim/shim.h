@@ -75,7 +75,7 @@ int pal_dlm_number(const char *space, const char *attribute, int base);
 int pal_dlm_recover_status(const char *space);
 bool pal_dlm_is_there(const char *space);
 
-/* members.c: what the worker does about the groups. */
+/* members.c, mount.c: what the worker and mounts do about the groups. */
 int pal_members_init(void);
 void pal_members_exit(void);
 int pal_members_join(const char *space, const char *cluster, void *connection);

@@ -129,6 +129,13 @@ static bool pal_is_dlm(const struct sock *sk, u16 port)
 	return sk->sk_num == port || ntohs(sk->sk_dport) == port;
 }
 
+/* What a dead peer left behind repeats its end for a while: not a peer's. */
+static bool pal_is_open_socket(const struct sock *sk)
+{
+	return (sk->sk_state == TCP_ESTABLISHED ||
+		sk->sk_state == TCP_SYN_SENT) && !sock_flag(sk, SOCK_DEAD);
+}
+
 /*
  * What was sent is repeated in vain, or (the way out is gone) not even sent.
  * After a long silence the first look may be wrong; it must last to count.
@@ -149,7 +156,7 @@ static void pal_look_at_socket(const struct sock *sk,
 	u16 port = peers[pal_machine.node].port;
 	u32 node;
 
-	if (sk->sk_state == TCP_TIME_WAIT || sk->sk_state == TCP_NEW_SYN_RECV ||
+	if (!pal_is_open_socket(sk) ||
 	    !pal_is_dlm(sk, port ? port : PAL_DLM_PORT) ||
 	    !pal_is_in_vain(sk))
 		return;

@@ -28,7 +28,7 @@ const CLUSTER: Cluster = Cluster { number: 3, random: 33 };
 /// What stands where: the name of an offset, and the bytes there.
 type Fields = Vec<(&'static str, Vec<u8>)>;
 
-const MACHINE: [&str; 5] = ["frame.c", "session.c", "group.c", "takeover.c", "tell.c"];
+const MACHINE: [&str; 6] = ["frame.c", "session.c", "group.c", "start.c", "takeover.c", "tell.c"];
 
 fn shim() -> PathBuf {
     House::here().root().join("appliance/shim")

@@ -20,7 +20,7 @@
 static struct pal_machine m;
 static struct pal_reader reader;
 static u64 state, seed, now;
-static u64 last_generation[PAL_GROUPS_MAX], told_stop[PAL_GROUPS_MAX];
+static u64 last_generation[PAL_GROUPS_MAX], was_stopped[PAL_GROUPS_MAX];
 static u8 last_volume[PAL_GROUPS_MAX];
 static u64 reached_running, reached_reset, reached_taken, reached_frames;
 static bool reset_wanted;
@@ -47,6 +47,7 @@ static u32 rnd(u32 below)
 static void fail(const char *what)
 {
 	printf("FAIL seed %llu: %s\n", (unsigned long long)seed, what);
+	fflush(stdout);
 	abort();
 }
 
@@ -124,6 +125,8 @@ void pal_port_started(const struct pal_group *group)
 	u32 at, us = 0;
 
 	reached_running++;
+	if (was_stopped[group - m.groups] != group->generation)
+		fail("it runs with a generation that it did not stop for");
 	for (at = 0; at < group->known_count; at++)
 		us += group->known[at].node == m.node &&
 		      group->known[at].fate == PAL_FATE_MEMBER &&
@@ -143,6 +146,8 @@ static void check(void)
 		    group->generation < last_generation[at])
 			fail("a generation goes back");
 		last_generation[at] = group->generation;
+		if (group->phase == PAL_IS_STOPPED)
+			was_stopped[at] = group->generation;
 		last_volume[at] = group->volume[0];
 		if (group->known_count > PAL_ENTRIES_MAX ||
 		    group->next_count > PAL_ENTRIES_MAX)
@@ -328,7 +333,7 @@ static void life(u32 deeds)
 	memset(&reader, 0, sizeof(reader));
 	memset(last_generation, 0, sizeof(last_generation));
 	memset(last_volume, 0, sizeof(last_volume));
-	memset(told_stop, 0, sizeof(told_stop));
+	memset(was_stopped, 0, sizeof(was_stopped));
 	reset_wanted = false;
 	now = 1000000;
 	pal_init(&m, now, 1, 7, rnd(100));
