@@ -148,6 +148,19 @@ fn killed_at_any_moment_it_repeats_nothing() {
     assert!(all.iter().all(|counts| counts.1 + counts.2 == 3), "{all:?}");
 }
 
+/// Nobody sends anything after it, so that nothing but the replaced appliance itself ends the stream.
+#[test]
+fn the_last_message_before_a_restart_is_given_up_as_soon_as_the_new_appliance_is_admitted() {
+    for seed in 0..10 {
+        let mut world = whole(3, 260 + seed);
+        world.kill_appliance(2);
+        world.post(1, 2);
+        assert!(world.run_until_true(5_000, World::all_admitted), "{}", world.story());
+        settled(&mut world, 500);
+        assert_eq!(world.letters.counts, (0, 0, 1), "seed {seed}");
+    }
+}
+
 #[test]
 fn an_appliance_that_repeats_across_a_restart_is_caught() {
     let is_caught = |step: u64| {

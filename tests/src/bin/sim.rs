@@ -254,7 +254,9 @@ fn print_sum(sum: &Sum, wish: &Wish, begun: Instant) -> ExitCode {
     }
     if !wish.calm {
         let (reached, known, missing) = sum.coverage.sum();
-        println!("coverage: {reached} of {known} known changes of nodes, hosts, roles and proofs reached");
+        println!(
+            "coverage: {reached} of {known} known changes of nodes, hosts, roles, groups, takeovers, holds and proofs reached"
+        );
         for (what, names) in [("not reached", missing), ("reached, and in no list", sum.coverage.unknown())] {
             if !names.is_empty() {
                 println!("  {what}: {}", names.join("; "));

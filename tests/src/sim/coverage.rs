@@ -4,9 +4,11 @@
 //! declare, nothing else.
 
 use palisade_core::fencing::Class;
-use palisade_core::state::State;
+use palisade_core::state::groups::Phase;
+use palisade_core::state::takeovers::{Progress, TakeoverRow};
+use palisade_core::state::{HoldKind, State};
 use palisade_core::status::{HostState, Reason, Role};
-use palisade_core::wire::node::NodeState;
+use palisade_core::wire::node::{NodeState, Target};
 use std::collections::BTreeMap;
 
 /// What was reached, and how often.
@@ -41,6 +43,8 @@ const NODE_EDGES: &[(NodeState, NodeState)] = &[
     (NodeState::Condemned, NodeState::Down),
     (NodeState::Condemned, NodeState::Up),
     (NodeState::Down, NodeState::Up),
+    // A cold start condemns whom it does not know to be gone.
+    (NodeState::Down, NodeState::Condemned),
     (NodeState::Left, NodeState::Up),
 ];
 /// Changes that a view may bring to a host.
@@ -50,6 +54,10 @@ const HOST_EDGES: &[(HostState, HostState)] = &[
     (HostState::Member, HostState::Condemned),
     (HostState::Member, HostState::Out),
     (HostState::Condemned, HostState::Down),
+    // Of two votes one goes on alone, or an operator acknowledges; a cold start names exactly those who voted.
+    (HostState::Member, HostState::Down),
+    (HostState::Out, HostState::Down),
+    (HostState::Condemned, HostState::Out),
     (HostState::Down, HostState::Member),
     (HostState::Member, HostState::Left),
     (HostState::Left, HostState::Member),
@@ -69,6 +77,35 @@ const ROLE_EDGES: &[(Role, Role)] = &[
     (Role::Candidate, Role::Leader),
     (Role::Leader, Role::Alone),
     (Role::Leader, Role::Candidate),
+];
+/// Changes that a view may bring to a group.
+const GROUP_EDGES: &[(Phase, Phase)] = &[
+    (Phase::Idle, Phase::Stopping),
+    (Phase::Stopping, Phase::Starting),
+    (Phase::Stopping, Phase::Idle),
+    (Phase::Starting, Phase::Idle),
+    (Phase::Starting, Phase::Stopping),
+];
+/// A takeover that is not, yet or any more.
+const NEW: u8 = u8::MAX;
+/// Changes that a view may bring to a takeover, by their names.
+const TAKEOVER_EDGES: &[(u8, u8, &str)] = &[
+    (NEW, Progress::Waiting as u8, "begins, and waits"),
+    (NEW, Progress::Ordered as u8, "begins, and is ordered"),
+    (Progress::Waiting as u8, Progress::Ordered as u8, "waits -> ordered"),
+    (Progress::Ordered as u8, Progress::Taken as u8, "ordered -> taken"),
+    (Progress::Ordered as u8, Progress::Waiting as u8, "ordered -> waits"),
+    (Progress::Taken as u8, Progress::Waiting as u8, "taken -> waits"),
+    (Progress::Taken as u8, Progress::Ordered as u8, "taken -> ordered"),
+    (Progress::Waiting as u8, NEW, "waits -> called off"),
+    (Progress::Ordered as u8, NEW, "ordered -> called off"),
+    (Progress::Taken as u8, NEW, "taken -> over"),
+];
+/// What may be held, and how that is called.
+const HOLDS: &[(HoldKind, u8, &str)] = &[
+    (HoldKind::Pause, 0, "pause of a node"),
+    (HoldKind::Maintenance, 0, "maintenance of a node"),
+    (HoldKind::Maintenance, 1, "maintenance of a host"),
 ];
 /// Proofs that close a record, and why it was opened.
 const PROOFS: &[(Reason, Class)] = &[
@@ -101,6 +138,11 @@ const PROOFS: &[(Reason, Class)] = &[
     (Reason::Operator, Class::VmGone),
     (Reason::Operator, Class::VmStopped),
     (Reason::Operator, Class::PowerOff),
+    (Reason::Silent, Class::Operator),
+    (Reason::Covered, Class::Operator),
+    (Reason::Operator, Class::Operator),
+    (Reason::ColdStart, Class::VmGone),
+    (Reason::ColdStart, Class::VmStopped),
 ];
 
 impl Coverage {
@@ -127,8 +169,33 @@ impl Coverage {
                 self.reach("host", old.state as u8, row.state as u8);
             }
         }
+        for (group, row) in view.groups.iter() {
+            let old = before.groups.get(group).phase;
+            if old != row.phase {
+                self.reach("group", old as u8, row.phase as u8);
+            }
+        }
+        self.takeovers(before, view);
+        for hold in view.holds.iter().filter(|hold| before.holds.get(hold.kind, hold.target).is_none()) {
+            self.reach("hold", hold.kind as u8, u8::from(matches!(hold.target, Target::Host(_))));
+        }
         for entry in view.history().take_while(|entry| entry.confirmed_version == view.version) {
             self.reach("proof", entry.reason as u8, entry.class);
+        }
+    }
+
+    fn takeovers(&mut self, before: &State, view: &State) {
+        for row in view.takeovers.rows() {
+            let old = before.takeovers.get(row.service, row.dead);
+            let old =
+                old.filter(|old| old.dead_incarnation == row.dead_incarnation).map_or(NEW, |old| old.progress as u8);
+            if old != row.progress as u8 {
+                self.reach("takeover", old, row.progress as u8);
+            }
+        }
+        let gone = |row: &&TakeoverRow| view.takeovers.get(row.service, row.dead).is_none();
+        for row in before.takeovers.rows().iter().filter(gone) {
+            self.reach("takeover", row.progress as u8, NEW);
         }
     }
 
@@ -172,6 +239,15 @@ fn known() -> BTreeMap<(&'static str, u8, u8), String> {
     }
     for &(reason, class) in PROOFS {
         all.insert(("proof", reason as u8, class as u8), format!("proof {} by {}", reason.word(), class.word()));
+    }
+    for &(from, to) in GROUP_EDGES {
+        all.insert(("group", from as u8, to as u8), format!("group {from:?} -> {to:?}"));
+    }
+    for &(from, to, name) in TAKEOVER_EDGES {
+        all.insert(("takeover", from, to), format!("takeover {name}"));
+    }
+    for &(kind, of_host, name) in HOLDS {
+        all.insert(("hold", kind as u8, of_host), name.to_owned());
     }
     debug_assert!(ROLES.len() == 5);
     all

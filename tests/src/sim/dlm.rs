@@ -364,7 +364,11 @@ impl World {
         let starter = (node, incarnation);
         let before = &self.guests[&node].dlm.mounts[&volume].set;
         let told: BTreeSet<u8> = entries.iter().filter(|e| e.fate != Fate::Member).map(|e| e.node.get()).collect();
-        super::check::groups::starts(self.now, self.guests.values(), &self.disk, starter, volume, &running, &deaths);
+        // Of whom an operator said that he is off, nothing is demanded any more.
+        if !self.guests[&node].lied_about {
+            let guests = self.guests.values();
+            super::check::groups::starts(self.now, guests, &self.disk, starter, volume, &running, &deaths);
+        }
         super::check::groups::knows_fates(self.now, starter, volume, before, &set, &told);
         let delay = match self.random() % 8 {
             0 => self.random() % 2_000_000,

@@ -78,6 +78,8 @@ pub struct Guest {
     pub mail: Mailman,
     /// What it reports after a cold start.
     pub(super) memory: Memory,
+    /// An operator said that this incarnation is off, and it is not.
+    pub lied_about: bool,
     /// It said BYE: it has no volume any more, and nothing to say.
     pub left: bool,
     /// Its volumes.
@@ -115,6 +117,7 @@ impl Guest {
             known: BTreeMap::new(),
             mail: Mailman::default(),
             memory: Memory::default(),
+            lied_about: false,
             left: false,
             dlm: Dlm::default(),
             session: 0,
@@ -133,9 +136,15 @@ impl Guest {
         self.run != 0 && self.mood != Mood::Gone
     }
 
-    /// Whether this incarnation may still write, in truth: its memory may run, now or later.
+    /// Whether others may be held to it that this incarnation can write: it can, and no operator said that it is off.
     #[must_use]
     pub fn can_write(&self) -> bool {
+        self.runs_on() && !self.lied_about
+    }
+
+    /// Whether this incarnation may still write, in truth: its memory may run, now or later.
+    #[must_use]
+    pub fn runs_on(&self) -> bool {
         self.incarnation != 0 && !self.left && !matches!(self.mood, Mood::Gone | Mood::Reset)
     }
 
@@ -158,7 +167,7 @@ impl Guest {
     pub(super) fn booted(&mut self, incarnation: u64) {
         self.incarnation = incarnation;
         self.dlm.lose();
-        self.left = false;
+        (self.left, self.lied_about) = (false, false);
         self.session = 0;
         self.lease_end = None;
         self.hello_at = 0;

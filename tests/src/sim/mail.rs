@@ -89,6 +89,13 @@ impl Mailman {
         self.lines.values().map(|line| line.flight.len() + line.queue.len()).sum()
     }
 
+    /// What it waits for, for a person.
+    #[must_use]
+    pub fn unrest(&self) -> String {
+        let waits = self.lines.iter().filter(|(_, line)| !line.flight.is_empty() || !line.queue.is_empty());
+        waits.map(|(to, line)| format!("to {to}: {line:?}; ")).collect()
+    }
+
     /// When it has something to say; `u64::MAX`: nothing.
     #[must_use]
     pub fn due(&self) -> u64 {

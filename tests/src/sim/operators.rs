@@ -34,6 +34,24 @@ impl World {
         self.at(self.now + 300, Event::Operator { host, asks: wish });
     }
 
+    /// An operator says that a node is off as which it is not, so that all believe him.
+    pub fn lie_about(&mut self, host: u8, node: u8) {
+        let guest = self.guests.get_mut(&node).expect("a configured node");
+        guest.lied_about = true;
+        let incarnation = guest.incarnation;
+        self.truth.lied.insert((node, incarnation));
+        let wish = palisade_core::wire::node::Wish::Acknowledge;
+        let word = super::operator::of_node(wish, node, 0);
+        self.operate(host, palisade_core::wire::node::Operation { force: true, incarnation, ..word });
+    }
+
+    /// Whoever lied was believed by now, or is not any more.
+    pub fn forget_lies(&mut self) {
+        for guest in self.guests.values_mut() {
+            guest.lied_about = false;
+        }
+    }
+
     pub(super) fn operator_asks(&mut self, host: u8, wish: Wish) {
         let life = self.hosts[&host].life;
         let ask = |section| Message::Status { section, first: 0 };

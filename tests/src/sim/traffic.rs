@@ -4,10 +4,11 @@
 
 use super::World;
 use super::event::{Arrival, Event};
+use palisade_core::id::NodeId;
 use palisade_core::limits::FRAME_MAX;
 use palisade_core::status::Counter;
 use palisade_core::wire::frame::Reader;
-use palisade_core::wire::node::{Message, Section};
+use palisade_core::wire::node::{Mail, Message, Section};
 
 /// The connection on which tests ask for counters.
 const COUNTERS: u8 = 22;
@@ -23,10 +24,22 @@ impl World {
         self.node_wakes(from);
     }
 
+    /// A guest asks where another one is.
+    pub fn ask_address(&mut self, asker: u8, about: u8) {
+        self.guest_says(asker, &Message::Mail(Mail::Address { node: NodeId::new(about) }));
+    }
+
     /// Messages of which their senders have not heard the end.
     #[must_use]
     pub fn letters_waiting(&self) -> usize {
         self.guests.values().map(|guest| guest.mail.waiting()).sum()
+    }
+
+    /// Who waits for what.
+    #[must_use]
+    pub fn letters_unrest(&self) -> String {
+        let waits = self.guests.values().filter(|guest| guest.mail.waiting() > 0);
+        waits.map(|guest| format!("node {} {}", guest.node, guest.mail.unrest())).collect()
     }
 
     pub(super) fn learn_letters(&mut self, node: u8) {

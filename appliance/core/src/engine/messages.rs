@@ -7,6 +7,7 @@ use super::Engine;
 use crate::id::{HostId, Incarnation, NodeId};
 use crate::io::Road;
 use crate::messaging::{Endpoint, Peer, Refused, Route, Said, endpoint_of};
+use crate::rule::Rule;
 use crate::sessions::Received;
 use crate::status::Counter;
 use crate::time::Instant;
@@ -43,7 +44,10 @@ impl Engine {
             let row = view.node(node);
             row.state == NodeState::Up && row.incarnation == incarnation && host.is_none_or(|host| host == row.host)
         };
-        self.messaging.judge(view.version, stands, &mut self.outbox);
+        // Who is known to have been replaced answers no more: its streams end now, and not only after their silence.
+        let (peers, ends) = (&self.peers, self.rules.holds(Rule::I2));
+        let replaced = |peer: Peer| ends && peers.incarnation(peer.host).is_some_and(|it| it != peer.appliance);
+        self.messaging.judge(view.version, stands, replaced, &mut self.outbox);
         let next = self.messaging.tick(now, &mut self.outbox);
         self.due(next);
     }
@@ -164,6 +168,13 @@ impl Engine {
         Some(endpoint_of(if ends.user { Road::Vsock(0) } else { Road::Channel(slot) }, slot))
     }
 
+    /// Whether an end is anybody to whom messages are still brought: not who is condemned, dead, or has left (SAFETY F4, I2).
+    fn may_hear(&self, endpoint: usize) -> bool {
+        let end = &self.messaging.endpoints()[endpoint];
+        let row = self.view().node(end.node);
+        row.incarnation != end.incarnation || row.state == NodeState::Up
+    }
+
     fn on_open(&mut self, peer: Peer, ends: Ends, receiver: Incarnation, open: (u64, Incarnation, u64)) {
         let (stream, sender, _) = open;
         let over = Said { to: peer, stream: Stream::Over { stream } };
@@ -171,7 +182,9 @@ impl Engine {
             let end = &self.messaging.endpoints()[endpoint];
             end.session != 0 && end.incarnation == receiver
         };
-        let Some(endpoint) = self.end_of(ends).filter(listens) else { return over.post(&mut self.outbox) };
+        let Some(endpoint) = self.end_of(ends).filter(listens).filter(|&it| self.may_hear(it)) else {
+            return over.post(&mut self.outbox);
+        };
         let row = self.view().node(ends.from);
         if row.incarnation != sender {
             // Perhaps it is a member in a view that has not come yet; the question will come again.
@@ -193,7 +206,7 @@ impl Engine {
             // What is condemned speaks no more (SAFETY F4).
             row.state == NodeState::Up && row.incarnation == sender && row.host == peer.host
         };
-        match self.end_of(ends).filter(speaks) {
+        match self.end_of(ends).filter(|&it| self.may_hear(it)).filter(speaks) {
             Some(endpoint) => self.messaging.take(peer, ends.from, endpoint, carry, bytes, &mut self.outbox),
             None => Said { to: peer, stream: Stream::Over { stream: carry.0 } }.post(&mut self.outbox),
         }

@@ -160,6 +160,7 @@ impl Messaging {
         &mut self,
         version: u64,
         stands: impl Fn(NodeId, Option<HostId>, Incarnation) -> bool,
+        replaced: impl Fn(Peer) -> bool,
         outbox: &mut Outbox,
     ) {
         if version == self.judged {
@@ -169,7 +170,7 @@ impl Messaging {
         let endpoints = &self.endpoints;
         let both = |endpoint: usize, to, peer: Peer, receiver| {
             let end = &endpoints[endpoint];
-            stands(to, Some(peer.host), receiver) && stands(end.node, None, end.incarnation)
+            !replaced(peer) && stands(to, Some(peer.host), receiver) && stands(end.node, None, end.incarnation)
         };
         self.senders.judge(both, |endpoint, mail| say(endpoints, endpoint, mail, outbox));
     }

@@ -17,7 +17,7 @@ mod writers;
 use super::coverage::Coverage;
 use super::{Guest, Host, Micros, Power, Table, Wires, Writer};
 use palisade_core::config::Config;
-use palisade_core::fencing::Action;
+use palisade_core::fencing::{Action, Class};
 use palisade_core::id::{Ballot, HostId, Incarnation};
 use palisade_core::state::State;
 use palisade_core::status::{HostState, Role};
@@ -47,7 +47,7 @@ impl Facts<'_> {
     /// Whether this incarnation of a node may still write: its memory may run, or its host holds I/O of it.
     #[must_use]
     pub fn can_write(&self, node: u8, incarnation: u64) -> bool {
-        let guest = self.guests.get(&node).is_some_and(|guest| guest.incarnation == incarnation && guest.can_write());
+        let guest = self.guests.get(&node).is_some_and(|guest| guest.incarnation == incarnation && guest.runs_on());
         let is_it = |writer: &&Writer| writer.node == node && writer.incarnation == incarnation;
         guest || self.writers.iter().filter(is_it).any(|writer| writer.until.is_none_or(|until| until > self.now))
     }
@@ -82,6 +82,10 @@ pub struct Truth {
     pub false_kills: Vec<(Micros, u8)>,
     /// Of two votes both were switched off by devices, and nobody is left to turn one on again (SAFETY D3): when.
     pub both_off: Vec<Micros>,
+    /// Of which incarnations an operator said that they are off, and they were not: what follows is his.
+    pub lied: BTreeSet<(u8, u64)>,
+    /// How often a view called somebody down because an operator said so, who was not.
+    pub lies: u64,
     /// What operators were promised: when, by which host, about whom, in which version.
     pub promises: Vec<(Micros, u8, Target, u64)>,
     /// What was reached.
@@ -113,6 +117,8 @@ impl Truth {
             quorum_side: None,
             false_kills: Vec::new(),
             both_off: Vec::new(),
+            lied: BTreeSet::new(),
+            lies: 0,
             promises: Vec::new(),
             coverage: Coverage::default(),
             switched: BTreeMap::new(),
@@ -170,10 +176,10 @@ impl Truth {
         for (node, row) in view.nodes() {
             let old = before.node(node);
             if row.dead != old.dead && row.dead != 0 {
-                dead.push((node.get(), row.dead));
+                dead.push((node.get(), row.dead, row.class));
             }
             if row.state == NodeState::Down && (old.state != NodeState::Down || old.incarnation != row.incarnation) {
-                dead.push((node.get(), row.incarnation));
+                dead.push((node.get(), row.incarnation, row.class));
             }
         }
         let mut hosts = Vec::new();
@@ -188,8 +194,12 @@ impl Truth {
                 hosts.push((host, false));
             }
         }
-        for (node, incarnation) in dead {
-            writers::confirmed(facts, node, incarnation);
+        for (node, incarnation, class) in dead {
+            if class == Class::Operator as u8 && self.lied.contains(&(node, incarnation)) {
+                self.lies += u64::from(!self.confirmed.contains_key(&(node, incarnation)));
+            } else {
+                writers::confirmed(facts, node, incarnation);
+            }
             self.confirmed.entry((node, incarnation)).or_insert(facts.now);
         }
         for (host, condemned) in hosts {
@@ -200,7 +210,7 @@ impl Truth {
                 let of_two = self.quorum.is_one_of_two(host.get());
                 let since = if of_two { &self.member_at } else { &self.condemned_at };
                 let since = since.get(&host.get()).copied().unwrap_or(0);
-                writers::host_down(facts, &self.confirmed, host, since);
+                writers::host_down(facts, &self.confirmed, &self.lied, host, since);
             }
         }
     }
@@ -209,14 +219,16 @@ impl Truth {
     pub fn told(&mut self, facts: &Facts<'_>, who: u8, message: &Message) {
         let Message::NodeDown(event) = message else { return };
         let key = (event.node.get(), event.incarnation);
-        writers::told(facts, who, key);
+        if event.class != Some(Class::Operator) || !self.lied.contains(&key) {
+            writers::told(facts, who, key);
+        }
         self.downs.push((facts.now, who, key.0, key.1));
     }
 
     /// An appliance says something to a node of its host. `before`: what it had declared committed before this turn.
     pub fn says(&self, now: Micros, before: Key, view: Option<&State>, guest: &Guest, bytes: &[u8]) {
         let Some(view) = view else { return };
-        speech::check(now, before, view, guest, bytes);
+        speech::check(now, before, view, &self.born, guest, bytes);
     }
 
     /// A device of a host gets an order, by this appliance.

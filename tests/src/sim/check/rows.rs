@@ -25,6 +25,11 @@ impl Born {
     pub const fn of(guest: &Guest) -> Self {
         Self { host: guest.host, boot: guest.boot, run: guest.run }
     }
+
+    /// On which host.
+    pub const fn host(&self) -> u8 {
+        self.host
+    }
 }
 
 /// Holds a view against the one before it.

@@ -6,7 +6,7 @@
 use super::Facts;
 use crate::sim::Micros;
 use palisade_core::id::HostId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A view calls this incarnation down.
 pub fn confirmed(facts: &Facts<'_>, node: u8, incarnation: u64) {
@@ -27,12 +27,18 @@ pub fn told(facts: &Facts<'_>, who: u8, (node, incarnation): (u8, u64)) {
 }
 
 /// A view calls a host down that was condemned at `since`.
-pub fn host_down(facts: &Facts<'_>, confirmed: &BTreeMap<(u8, u64), Micros>, host: HostId, since: Micros) {
+pub fn host_down(
+    facts: &Facts<'_>,
+    confirmed: &BTreeMap<(u8, u64), Micros>,
+    lied: &BTreeSet<(u8, u64)>,
+    host: HostId,
+    since: Micros,
+) {
     let was_off = facts.hosts[&host.get()].off_at.is_some_and(|off| off >= since);
     if was_off {
         return;
     }
-    let may = |key: &&(u8, u64)| facts.can_write(key.0, key.1);
+    let may = |key: &&(u8, u64)| facts.can_write(key.0, key.1) && !lied.contains(key);
     let writer = confirmed.keys().filter(may).find(|(node, _)| facts.guests[node].host == host.get());
     assert!(writer.is_none(), "S2: {host} is called down at {} us, and {writer:?} can write", facts.now);
 }

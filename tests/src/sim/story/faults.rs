@@ -6,7 +6,7 @@ use super::{Bmc, Ends, Heal, Mood, Pipe, Power, RISK, SHORT_MS, Stop, Story};
 use crate::sim::Wish;
 
 /// How many kinds there are.
-const KINDS: u64 = 42;
+const KINDS: u64 = 46;
 
 impl Story {
     /// One fault. What ends it, and when, if it ends by itself. With patience it waits until it may happen; where a short
@@ -25,7 +25,7 @@ impl Story {
     }
 
     /// A guest of a tainted host costs that host, because nothing but its power proves anything.
-    fn may_hit(&mut self, node: u8, patience: bool) -> bool {
+    pub(super) fn may_hit(&mut self, node: u8, patience: bool) -> bool {
         let host = self.world.guests[&node].host;
         !self.tainted.contains(&host) || self.may_forget(host, patience)
     }
@@ -46,7 +46,7 @@ impl Story {
     }
 
     /// Who left and then ends before it is back stays away until its host boots anew: that is as it should be.
-    fn has_left(&self, node: u8) -> bool {
+    pub(super) fn has_left(&self, node: u8) -> bool {
         let row = self.world.truth.newest().map(|view| view.node(palisade_core::id::NodeId::new(node)).state);
         self.world.guests[&node].left || row == Some(palisade_core::wire::node::NodeState::Left)
     }
@@ -308,6 +308,9 @@ impl Story {
                 self.world.operator(host, Wish::Status);
             }
             41 => return self.takes_a_host_away(host, patience),
+            42 | 43 if self.shape.hosts > 1 => return self.operator_acknowledges(host, patience),
+            44 => self.operator_lies(host, node, patience),
+            45 => self.operator_maintains_a_host(host, patience),
             _ => self.count("(spared: memory)"),
         }
         Vec::new()

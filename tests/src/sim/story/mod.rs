@@ -7,12 +7,13 @@
 
 mod faults;
 mod leave;
+mod people;
 mod wires;
 
 use super::check::Key;
 use super::config::Shape;
 use super::coverage::Coverage;
-use super::{Bmc, Host, Micros, Mood, Pipe, Power, Stop, Trace, World};
+use super::{Bmc, Habit, Host, Micros, Mood, Pipe, Power, Stop, Trace, World};
 use palisade_core::fencing::Action;
 use palisade_core::status::HostState;
 use palisade_core::wire::node::NodeState;
@@ -22,6 +23,10 @@ use std::collections::{BTreeMap, BTreeSet};
 const STEPS: u64 = 4;
 /// Silence shorter than this is nobody's death: `host_dead_ms` is 1000, less a heartbeat.
 const SHORT_MS: u64 = 700;
+/// Messages between guests at a time.
+const LETTERS: u64 = 3;
+/// Whoever waits for a message's end in peace hears it within this: what a stream may be silent, and some more.
+const LETTERS_MS: u64 = palisade_core::limits::STREAM_SILENCE_MS as u64 + 5_000;
 /// How long a fault may take to cost its victim's memory: an operator's order waits five seconds for a leader.
 const RISK: Micros = 8_000_000;
 /// Members that a device may switch off in one story although nobody wants that any more (SAFETY F1: an order that is out
@@ -188,6 +193,10 @@ impl Story {
         self.world.bmc_apart = self.random(2) == 0;
         self.world.workloads_begin();
         self.shims_begin();
+        for node in self.world.guests.keys().collect::<Vec<_>>() {
+            let habit = if self.random(2) == 0 { Habit::Drop } else { Habit::Repeat };
+            self.world.guests.get_mut(&node).expect("a node").mail.habit = habit;
+        }
         self.world.power_all();
         let up = self.wait(15_000, World::all_up);
         assert!(up, "seed {}: not all up in the beginning\n{}", self.seed, self.world.story());
@@ -216,8 +225,21 @@ impl Story {
         }
     }
 
+    /// Some guests have something to say to others, and ask where somebody is.
+    fn letters(&mut self) {
+        let nodes = u8::try_from(self.world.guests.keys().count()).expect("at most 255 nodes");
+        for _ in 0..LETTERS {
+            let (from, to) = (self.one_of(nodes), self.one_of(nodes));
+            if self.world.guests[&from].has_session() && from != to {
+                self.world.post(from, to);
+                self.world.ask_address(from, to);
+            }
+        }
+    }
+
     fn step(&mut self) {
         self.world.workloads_change();
+        self.letters();
         if self.random(2) == 0 {
             self.mend_bmcs();
         }
@@ -232,6 +254,7 @@ impl Story {
         for _ in 0..faults {
             let of_fault = self.fault(self.ends.is_empty());
             self.ends.extend(of_fault);
+            self.letters();
             let apart = self.random(4) * self.random(200_000);
             self.pass(apart);
         }
@@ -295,6 +318,9 @@ impl Story {
         };
         let mut may = if patience { self.wait(10_000, &spare) } else { spare(&self.world) };
         if !may && patience {
+            if self.random(2) == 0 {
+                self.person_acknowledges();
+            }
             self.mend_bmcs();
             self.person_helps();
             may = self.wait(10_000, &spare);
@@ -340,6 +366,7 @@ impl Story {
         self.world.mend_wires();
         self.world.workers_go_on();
         self.world.run_until(self.asked.max(self.world.now));
+        self.world.forget_lies();
         if !self.wait(30_000, World::at_peace) {
             self.person_helps();
         }
@@ -364,6 +391,9 @@ impl Story {
             self.world.story()
         );
         self.all_know_the_same();
+        let read = self.wait(LETTERS_MS, |world| world.letters_waiting() == 0);
+        let waits = self.world.letters_unrest();
+        assert!(read, "S6: seed {}: neither taken nor given up: {waits}\n{}", self.seed, self.world.story());
         let kills = &self.world.truth.false_kills;
         assert!(kills.len() <= FALSE_KILLS_MAX, "F1: seed {}: killed for nothing: {kills:?}", self.seed);
     }
@@ -404,11 +434,17 @@ impl Story {
             ("BMC orders: on", orders(Action::On)),
             ("killed for nothing", truth.false_kills.len()),
             ("both of two switched off", truth.both_off.len()),
+            ("operators that lied and were believed", usize::try_from(truth.lies).unwrap_or(usize::MAX)),
             ("operators' fences committed", truth.promises.len()),
             ("members' starts", usize::try_from(self.world.disk.starts).unwrap_or(usize::MAX)),
             ("services given", usize::try_from(truth.owners.given).unwrap_or(usize::MAX)),
             ("owners that failed", usize::try_from(truth.owners.failures).unwrap_or(usize::MAX)),
         ];
+        let (taken, acked, gone) = self.world.letters.counts;
+        let letters = [("messages taken", taken), ("messages acknowledged", acked), ("messages given up", gone)];
+        for (what, count) in letters {
+            *self.counts.entry(what).or_default() += count;
+        }
         for (what, count) in events {
             *self.counts.entry(what).or_default() += u64::try_from(count).unwrap_or(u64::MAX);
         }
