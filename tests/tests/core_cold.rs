@@ -149,6 +149,22 @@ fn b4_a_member_of_whom_no_report_tells_is_taken_for_dead_where_a_start_may_have_
     }
 }
 
+/// Seed 3102353: a node reset itself while no memory was left, and its disks are such that writes outlive a reset.
+#[test]
+fn e5_a_reset_is_no_proof_to_a_cold_start_where_disks_do_not_qualify() {
+    for seed in 0..10 {
+        let mut world = sharing(3, &[1, 2, 3], seed);
+        world.hosts.get_mut(&2).unwrap().disks_qualify = false;
+        world.run_ms(1_000);
+        let old = world.guests[&2].incarnation;
+        world.forget_all();
+        world.run_ms(100 + seed * 150);
+        world.reset_guest(2);
+        settled(&mut world);
+        assert!(world.disk.dirty(1).all(|(node, incarnation)| (node, incarnation) != (2, old)), "{}", world.story());
+    }
+}
+
 #[test]
 fn b4_the_owner_of_a_recovery_goes_on_with_it_after_all_memory_is_lost() {
     for seed in 0..10 {

@@ -5,7 +5,8 @@ use palisade_core::id::{HostId, NodeId};
 use palisade_core::status::HostState;
 use palisade_core::wire::node::NodeState;
 use palisade_tests::scenarios::stage::{back, whole};
-use palisade_tests::sim::{Bmc, Mood, Stop, Wish, World, config};
+use palisade_tests::sim::story::{shape_of, told};
+use palisade_tests::sim::{Bmc, Mood, Stop, Trace, Wish, World, config};
 
 /// A HELLO after a RESET proves the end of the memory, not of what the host still writes for it.
 #[test]
@@ -212,4 +213,11 @@ fn a_vm_that_exits_is_gone_no_sooner_for_being_killed() {
         assert!(told, "seed {seed}\n{}", world.story());
         back(&mut world);
     }
+}
+
+/// All memory was lost after a recovery was given, and before its owner saw the START that told the death: it was given to
+/// somebody else as well (seed 3108753).
+#[test]
+fn whoever_was_given_a_recovery_keeps_it_over_a_cold_start_although_its_start_did_not_come() {
+    let _report = told(shape_of(3_108_753, None, None), 3_108_753, Trace::Kept);
 }

@@ -362,6 +362,7 @@ impl World {
         }
         let running = Running { generation, set: set.clone() };
         let starter = (node, incarnation);
+        self.mount_finds_journals(node, volume, generation, &set);
         let before = &self.guests[&node].dlm.mounts[&volume].set;
         let told: BTreeSet<u8> = entries.iter().filter(|e| e.fate != Fate::Member).map(|e| e.node.get()).collect();
         // Of whom an operator said that he is off, nothing is demanded any more.
@@ -390,6 +391,27 @@ impl World {
         }
         let dlm = &mut self.guests.get_mut(&node).expect("a configured node").dlm;
         dlm.say.push(group(Group::Started { volume: label(volume), generation }));
+    }
+
+    /// OCFS2 looks at every slot when it mounts: of a volume that nobody in the set ran before, whoever mounts it finds what
+    /// others left in their journals. That is what is left when a cold start forgot a group that nobody reported.
+    fn mount_finds_journals(&mut self, node: u8, volume: u8, generation: u64, set: &BTreeMap<u8, u64>) {
+        let mounts = |node: u8| self.guests[&node].dlm.mounts.get(&volume);
+        let is_new = |mount: &Mount| mount.phase == Phase::Joining && mount.started == 0;
+        let ran = |other: u8| mounts(other).is_some_and(|mount| mount.started != 0 && mount.started != generation);
+        let all_new = mounts(node).is_some_and(is_new) && !set.keys().any(|&other| ran(other));
+        if !all_new || !self.truth.began_anew() {
+            return;
+        }
+        let writes = |dead: u8, left: u64| {
+            let guest = &self.guests[&dead];
+            guest.incarnation == left && guest.can_write()
+        };
+        let dirty: Vec<(u8, u64)> = self.disk.dirty(volume).filter(|&(dead, left)| !writes(dead, left)).collect();
+        for (dead, left) in dirty {
+            self.note(|| format!("node {node} mounts volume {volume} and finds the journal of node {dead} ({left:x})"));
+            self.disk.close(volume, dead, left);
+        }
     }
 
     fn mounts_turn(&mut self, node: u8, own: Own) {

@@ -321,7 +321,10 @@ fn fate(facts: &Facts<'_>, next: &State, node: &crate::config::Node) -> Fate {
     let newest = facts.cold.newest.max(next.before);
     let kept = next.before == newest && row.state == NodeState::Up && row.incarnation == local.incarnation;
     let ours = !report.cluster.is_some() || report.cluster == newest || kept;
-    let alone = !row.may_write() || row.incarnation == local.incarnation || is_over(row.run, boot, local);
+    // Whoever it was before is over only if what its host says proves that (SAFETY E5); of which run a report is, is not known.
+    let before = known(facts.cold, next, id);
+    let proven = if row.may_write() { is_over(row.run, boot, local) } else { local.disks_qualify };
+    let alone = before == 0 || before == local.incarnation || proven;
     if condemned || dead || !ours || !alone {
         return Fate::Refused(local.incarnation, run);
     }
@@ -330,7 +333,7 @@ fn fate(facts: &Facts<'_>, next: &State, node: &crate::config::Node) -> Fate {
 
 /// Whether an earlier incarnation, of that run, is proven gone by what its host says.
 fn is_over(run: Run, boot: crate::id::BootId, local: &LocalNode) -> bool {
-    let reset = local.after_reset && local.bound == run.counter;
+    let reset = local.after_reset && local.disks_qualify && local.bound == run.counter;
     run.is_some() && (boot != run.boot || local.gone_through >= run.counter && local.disks_qualify || reset)
 }
 

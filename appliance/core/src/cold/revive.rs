@@ -198,6 +198,12 @@ fn services(facts: &Facts<'_>, next: &mut State) {
             continue;
         }
         if let Service::Recovery(group) = service {
+            // It was given with a START that told the death, which its owner may not have seen.
+            let stood = next.groups.standing(group, dead).copied().filter(|row| row.incarnation == incarnation);
+            if let Some(row) = stood.filter(|_| !is_adopted(next, dead, incarnation)) {
+                next.groups.rewrite(group, |it| if *it == row { None } else { Some(*it) });
+                next.groups.put(Membership { standing: Standing::Dead, ..row });
+            }
             let fate = next.groups.fate(group, dead).copied().filter(|fate| fate.incarnation == incarnation);
             let Some(fate) = fate.filter(|fate| fate.standing == Standing::Dead) else { continue };
             if claim.taken {

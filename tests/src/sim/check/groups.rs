@@ -113,6 +113,11 @@ impl Owners {
         self.holders.insert(key(given), Holder { owner, token: given.token, failed: false });
     }
 
+    /// A cluster incarnation began that knows nothing of any earlier one: its tokens begin anew.
+    pub fn forget_tokens(&mut self) {
+        self.holders.values_mut().for_each(|holder| holder.token = 0);
+    }
+
     /// An owner says that it has nothing of it.
     pub fn failed(&mut self, owner: (u8, u64), given: &Given) {
         if let Some(holder) = self.holders.get_mut(&key(given)).filter(|holder| holder.owner == owner) {

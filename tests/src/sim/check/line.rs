@@ -21,6 +21,8 @@ pub struct Line {
     states: BTreeMap<Key, u64>,
     /// The random parts of the cluster incarnations, in the order in which they first committed, and their newest versions.
     begun: Vec<(u32, u64)>,
+    /// What was declared last began the newest of them.
+    fresh: bool,
     /// What each appliance's life declared last.
     last: BTreeMap<(u8, u32), Key>,
     newest: Option<Box<State>>,
@@ -44,8 +46,12 @@ impl Line {
             return false;
         }
         match self.begun.iter().position(|(random, _)| *random == key.1) {
-            None => self.begun.push((key.1, key.0)),
+            None => {
+                self.begun.push((key.1, key.0));
+                self.fresh = true;
+            }
             Some(at) => {
+                self.fresh = false;
                 let newest = self.begun[at].1;
                 assert!(newest < key.0, "S1: host {} committed {key:?} at {now} us, after {newest} was", host.id);
                 let is_last = at + 1 == self.begun.len();
@@ -55,6 +61,19 @@ impl Line {
         }
         self.states.insert(key, sum);
         true
+    }
+
+    /// How many cluster incarnations have committed anything.
+    pub fn begun(&self) -> usize {
+        self.begun.len()
+    }
+
+    /// Whether the newest cluster incarnation has just begun, with no higher number than an earlier one had: whoever began it
+    /// knew nothing of that one.
+    pub fn just_forgot(&self) -> bool {
+        let number = |version: u64| palisade_core::id::Cluster::number_of(version);
+        let earlier = |last: u64| self.begun.iter().rev().skip(1).any(|(_, it)| number(*it) >= number(last));
+        self.fresh && self.begun.last().is_some_and(|(_, last)| earlier(*last))
     }
 
     /// How many there are.

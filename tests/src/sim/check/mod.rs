@@ -152,6 +152,9 @@ impl Truth {
         if view.version == 0 || !self.line.declared(facts.now, host, view) {
             return;
         }
+        if self.line.just_forgot() {
+            self.owners.forget_tokens();
+        }
         let before = self.line.newest();
         self.quorum.committed(facts, host, before, view);
         let members = view.hosts().filter(|(_, row)| row.state == HostState::Member);
@@ -274,6 +277,12 @@ impl Truth {
     #[must_use]
     pub fn views(&self) -> usize {
         self.line.len()
+    }
+
+    /// Whether there was ever a cold start.
+    #[must_use]
+    pub fn began_anew(&self) -> bool {
+        self.line.begun() > 1
     }
 
     /// The newest view that anybody declared committed.

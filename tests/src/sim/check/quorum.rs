@@ -9,7 +9,7 @@ use palisade_core::config::Config;
 use palisade_core::id::{Ballot, HostId, Incarnation};
 use palisade_core::state::State;
 use palisade_core::status::HostState;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 /// Acceptances that are remembered: more than are ever under way.
 const KEPT: usize = 64;
@@ -18,20 +18,26 @@ const KEPT: usize = 64;
 pub struct Quorum {
     voters: Vec<u8>,
     accepted: BTreeMap<(u64, Ballot), Vec<(u8, Incarnation)>>,
+    order: VecDeque<(u64, Ballot)>,
 }
 
 impl Quorum {
     /// Nobody accepted anything yet.
     pub fn new(config: &'static Config) -> Self {
         let voters = config.hosts.iter().filter(|host| host.vote).map(|host| host.id).collect();
-        Self { voters, accepted: BTreeMap::new() }
+        Self { voters, accepted: BTreeMap::new(), order: VecDeque::new() }
     }
 
     /// An appliance accepted a state.
     pub fn accepted(&mut self, host: u8, incarnation: Incarnation, (ballot, version): (Ballot, u64)) {
-        self.accepted.entry((version, ballot)).or_default().push((host, incarnation));
-        while self.accepted.len() > KEPT {
-            self.accepted.pop_first();
+        let key = (version, ballot);
+        self.accepted.entry(key).or_default().push((host, incarnation));
+        // A cluster incarnation that knows of no earlier one begins with small versions: the oldest go first, not the smallest.
+        self.order.retain(|known| *known != key);
+        self.order.push_back(key);
+        while self.order.len() > KEPT {
+            let oldest = self.order.pop_front();
+            oldest.and_then(|key| self.accepted.remove(&key));
         }
     }
 

@@ -48,7 +48,7 @@ impl Dlm {
         accounts
     }
 
-    /// What was given to it and did not fail. A recovery that the last START does not ask for is over.
+    /// What was given to it and did not fail. A recovery that is done, and that the last START does not ask for, is over.
     fn reported(&self) -> impl Iterator<Item = (Given, bool)> {
         let asks = |given: &Given| match given.what {
             What::Named(_) => true,
@@ -57,7 +57,7 @@ impl Dlm {
             }),
         };
         let works = self.works.iter().filter(|work| work.answer != Some(false));
-        works.map(|work| (work.given, work.answer == Some(true))).filter(move |(given, _)| asks(given))
+        works.map(|work| (work.given, work.answer == Some(true))).filter(move |(given, taken)| !taken || asks(given))
     }
 }
 

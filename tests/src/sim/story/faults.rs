@@ -131,6 +131,10 @@ impl Story {
                 return vec![(now + short, Heal::Appliance(host))];
             }
             _ if !self.may_forget(host, patience) => self.count("(spared: memory)"),
+            16 if self.forgets && self.random(2) == 0 => {
+                self.count("all appliances killed");
+                self.world.forget_all();
+            }
             16 => {
                 self.count("appliance killed");
                 self.world.kill_appliance(host);

@@ -34,7 +34,8 @@ impl Groups {
         self.members.iter().filter(|member| member.phase != Phase::Closed)
     }
 
-    /// What was given to this node and did not fail. A recovery that the last START does not ask for is over.
+    /// What was given to this node and did not fail. A recovery that is done, and that the last START does not ask for, is
+    /// over; one that is not was given with a START that may not have come yet.
     fn services(&self) -> impl Iterator<Item = (Given, bool)> {
         let asks = |given: &Given| match given.what {
             What::Named(_) => true,
@@ -43,7 +44,7 @@ impl Groups {
                 member.volume == volume && member.known.contains(&dead)
             }),
         };
-        self.takeovers.reported().filter(move |(given, _)| asks(given))
+        self.takeovers.reported().filter(move |(given, taken)| !taken || asks(given))
     }
 }
 
