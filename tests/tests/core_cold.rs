@@ -153,9 +153,11 @@ fn b4_a_member_of_whom_no_report_tells_is_taken_for_dead_where_a_start_may_have_
 #[test]
 fn e5_a_reset_is_no_proof_to_a_cold_start_where_disks_do_not_qualify() {
     for seed in 0..10 {
-        let mut world = sharing(3, &[1, 2, 3], seed);
+        let mut world = World::new(config::cluster(3), seed);
         world.hosts.get_mut(&2).unwrap().disks_qualify = false;
-        world.run_ms(1_000);
+        (1..=3).for_each(|node| world.wants(node, 1, true));
+        world.power_all();
+        settled(&mut world);
         let old = world.guests[&2].incarnation;
         world.forget_all();
         world.run_ms(100 + seed * 150);

@@ -504,8 +504,10 @@ impl World {
                 }
             };
             work.answer = Some(taken);
-            if !taken {
-                self.truth.owners.failed((node, incarnation), &given);
+            match given.what {
+                _ if !taken => self.truth.owners.failed((node, incarnation), &given),
+                What::Recovery(_) => self.truth.owners.recovered((node, incarnation), &given),
+                What::Named(_) => {}
             }
             let make = if taken { Takeover::Taken } else { Takeover::Failed };
             dlm.say.push(Message::Takeover(make(given)));

@@ -52,10 +52,11 @@ impl Engine {
     }
 
     /// A leader serves another cluster incarnation than we remember, and does not name us: a higher number means that ours
-    /// is over. A lower one is to be raised, which it does once it hears of ours (SAFETY B5).
+    /// is over. A lower one is to be raised, which it does once it hears of ours (SAFETY B5). A ballot of its own that is ours
+    /// too was given under an earlier incarnation of that leader, which commits nothing any more.
     pub(super) fn meet(&mut self, now: Instant, slot: Slot, cluster: Cluster, named: bool) {
         let ours = self.acceptor.accepted.cluster;
-        let over = cluster.differs(ours) && cluster.number > ours.number && slot.ballot > self.acceptor.slot.ballot;
+        let over = cluster.differs(ours) && cluster.number > ours.number && slot.ballot >= self.acceptor.slot.ballot;
         if self.acceptor.memory && !named && over {
             self.void(now, cluster);
         }

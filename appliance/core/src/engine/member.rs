@@ -213,7 +213,7 @@ impl Engine {
             return;
         };
         self.election.round = self.election.round.max(promised.round);
-        self.overhear(now, accepted, committed);
+        self.overhear(now, (accepted, committed), cluster);
         if self.proposer.leads() || self.election.phase != Phase::Asking {
             return;
         }
@@ -231,8 +231,9 @@ impl Engine {
     /// What another appliance accepted, and knows to be committed. Who knows of a commit tells, and be it by having accepted
     /// the same leader's next proposal: otherwise an appliance whose leader died before it told of its admission could not
     /// vote, where its vote is needed.
-    fn overhear(&mut self, now: Instant, accepted: Slot, committed: Slot) {
-        if self.acceptor.overhears(accepted, committed) && !self.proposer.leads() {
+    fn overhear(&mut self, now: Instant, (accepted, committed): (Slot, Slot), cluster: Cluster) {
+        let says = self.acceptor.overhears(accepted, committed) && self.is_of_ours(cluster);
+        if says && !self.proposer.leads() {
             self.commit(now);
         }
     }
@@ -281,7 +282,7 @@ impl Engine {
             return;
         };
         self.election.round = self.election.round.max(promised.round);
-        self.overhear(now, accepted, committed);
+        self.overhear(now, (accepted, committed), cluster);
         if self.election.phase != Phase::Voting || ballot != self.election.ballot {
             return;
         }
@@ -345,11 +346,16 @@ impl Engine {
         if !self.has_handed_over(slot.ballot) {
             self.follower.follow(now, slot.ballot, true);
         }
-        self.learn(now, slot);
+        self.learn(now, slot, cluster);
     }
 
-    fn learn(&mut self, now: Instant, slot: Slot) {
-        if self.acceptor.learns(slot) {
+    /// Ballots and versions order what belongs to one cluster incarnation: one that knows nothing of another may use the same.
+    fn is_of_ours(&self, cluster: Cluster) -> bool {
+        !cluster.differs(self.acceptor.accepted.cluster)
+    }
+
+    fn learn(&mut self, now: Instant, slot: Slot, cluster: Cluster) {
+        if self.acceptor.learns(slot) && self.is_of_ours(cluster) {
             self.commit(now);
         }
     }
@@ -436,7 +442,7 @@ impl Engine {
         if self.acceptor.promised < ballot {
             let _raised = self.acceptor.promise(ballot);
         }
-        self.learn(now, committed);
+        self.learn(now, committed, cluster);
         let snapshot = if self.rules.holds(Rule::C3) { snapshot } else { self.snapshot(now) };
         let row = self.view().host(self.me);
         let fenced = self.condemned || matches!(row.state, HostState::Condemned | HostState::Down);

@@ -67,6 +67,8 @@ struct Holder {
     owner: (u8, u64),
     token: u64,
     failed: bool,
+    /// It was a recovery, and is done.
+    done: bool,
 }
 
 /// Who was given what.
@@ -104,18 +106,26 @@ impl Owners {
             );
             let works = |guest: &Guest| (guest.node, guest.incarnation) == holder.owner && guest.can_write();
             assert!(
-                holder.failed || holder.owner == owner || !guests.into_iter().any(works),
+                holder.failed || holder.done || holder.owner == owner || !guests.into_iter().any(works),
                 "S3: {given:x?} comes to node {} at {now} us, and {holder:x?} has it",
                 owner.0
             );
         }
         self.given += 1;
-        self.holders.insert(key(given), Holder { owner, token: given.token, failed: false });
+        self.holders.insert(key(given), Holder { owner, token: given.token, failed: false, done: false });
     }
 
     /// A cluster incarnation began that knows nothing of any earlier one: its tokens begin anew.
     pub fn forget_tokens(&mut self) {
         self.holders.values_mut().for_each(|holder| holder.token = 0);
+    }
+
+    /// An owner is done with a recovery: it owns nothing any more.
+    pub fn recovered(&mut self, owner: (u8, u64), given: &Given) {
+        let of = |holder: &&mut Holder| holder.owner == owner && holder.token == given.token;
+        if let Some(holder) = self.holders.get_mut(&key(given)).filter(of) {
+            holder.done = true;
+        }
     }
 
     /// An owner says that it has nothing of it.
