@@ -1,4 +1,4 @@
-//! What the core costs, for clusters of 3 to 255 hosts: memory, heartbeats, a view change as a delta and whole, STATUS.
+//! What the core costs, for clusters of 3 to 255 hosts: memory, heartbeats, a view change as a delta and whole, requests.
 //!
 //! Owns the table. Engines are the real ones, in memory (`cluster`); each time is the least of many rounds, because what
 //! else a machine does only adds, in microseconds and, because machines differ, in multiples of sealing one datagram on the
@@ -11,7 +11,7 @@ mod cluster;
 
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
-use cluster::{Call, Cluster};
+use cluster::{Call, Cluster, REQUESTS};
 use palisade_core::config::Config;
 use palisade_core::engine::Engine;
 use palisade_core::limits::HOSTS_MAX;
@@ -38,7 +38,7 @@ const GROWTH_MAX: f64 = 10.0;
 const DATAGRAMS_MAX: f64 = 6.0;
 
 /// What is measured, each in nanoseconds.
-const ROWS: [&str; 13] = [
+const ROWS: [&str; 14] = [
     "member: one heartbeat sent, its answer taken",
     "leader: one heartbeat taken and answered",
     "leader: one heartbeat interval, all hosts",
@@ -52,10 +52,12 @@ const ROWS: [&str; 13] = [
     "leader: one turn at which nothing is due",
     "leader: 1000 STATUS requests, summary",
     "leader: 1000 STATUS requests, hosts",
+    "leader: 1000 requests of all kinds",
 ];
 const MEMBER: usize = 0;
 const PER_HOST: usize = 3;
 const CHANGE_PER_HOST: usize = 6;
+const _: () = assert!(REQUESTS == 1000, "as the last row says");
 /// The rows of `ROWS` that must not grow with the cluster.
 const FLAT: [usize; 3] = [MEMBER, PER_HOST, CHANGE_PER_HOST];
 
@@ -184,6 +186,7 @@ fn measure(hosts: u8) -> Column {
         rounds[11].push(cluster.status(leader, Section::Summary, 1000));
         rounds[12].push(cluster.status(leader, Section::Hosts, 1000));
     }
+    rounds[13].push(cluster.requests(leader, member));
     Column { hosts, nanos: rounds.each_ref().map(|round| least(round)), traffic }
 }
 

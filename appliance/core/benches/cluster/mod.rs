@@ -3,6 +3,8 @@
 //! Owns the time that the engines see, and a meter for each engine. Must never put anything between two readings of a meter
 //! but an engine's own calls and the copy of what they put out: a driver copies that too.
 
+mod requests;
+
 use palisade_core::config::{Config, check, parse};
 use palisade_core::engine::{Boot, Engine};
 use palisade_core::id::{HostId, Incarnation, NodeId};
@@ -13,6 +15,7 @@ use palisade_core::time::{Duration, Instant};
 use palisade_core::wire::frame::{Frame, Reader};
 use palisade_core::wire::guard::{Message as GuardWord, RunReport, RunState};
 use palisade_core::wire::node::{Message as Word, NodeState, Section};
+pub use requests::REQUESTS;
 use std::fmt::Write;
 use std::time::{Duration as Span, Instant as Clock};
 
