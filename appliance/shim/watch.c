@@ -4,32 +4,24 @@
  *
  * The DLM has no failure detector: a cut between two nodes makes lock requests
  * hang without a word.  This thread, which nothing waits for, looks now and
- * then, in two steps:
- *
- *  - suspicion is cheap: a message to the peer lies unacknowledged, look after
- *    look (debugfs: dlm/comms/<node>/send_queue_count), or a recovery asks the
- *    peer for its status (sysfs: recover_nodeid);
- *  - evidence is TCP's: on a connection between the two DLMs something was sent
- *    and nothing is acknowledged, or none can be made.  A peer that is busy, or
- *    that waits for others, acknowledges.
+ * then at the connections between the DLMs of nodes that share a volume.  The
+ * evidence is TCP's: something was sent and nothing is acknowledged, or no
+ * connection can be made.  A peer that is busy, or that waits for others,
+ * acknowledges.
  *
  * What has lasted for more than `cut_ms` is said to the appliance, again about
  * every second, and once when it is over.  It proves nothing (SAFETY F6).
  */
 #include <linux/delay.h>
-#include <linux/file.h>
-#include <linux/fs.h>
 #include <linux/kthread.h>
 #include <linux/module.h>
-#include <linux/mount.h>
 #include <net/inet_connection_sock.h>
 #include <net/inet_hashtables.h>
 #include <net/tcp.h>
 
 #include "shim.h"
 
-#define PAL_LOOK_MS	100
-#define PAL_LOOKS	3		/* so many make a suspicion */
+#define PAL_LOOK_MS	250
 #define PAL_AGAIN_US	1000000
 #define PAL_QUIET	(HZ / 3)	/* no acknowledgement for so long */
 #define PAL_DLM_PORT	21064
@@ -41,8 +33,6 @@ MODULE_PARM_DESC(cut_ms,
 
 struct pal_peer {
 	bool member;
-	bool asked;		/* a recovery waits for its status */
-	u32 looks;		/* so often in a row there was a suspicion */
 	bool repeats;		/* TCP says so */
 	u64 since;		/* it is silent; 0: it is not */
 	u64 said;		/* when that was said last; 0: not */
@@ -50,67 +40,27 @@ struct pal_peer {
 
 static struct pal_peer pal_peers[PAL_NODES_MAX];
 static u64 pal_cuts;
-static struct vfsmount *pal_debug_mount;
 static struct task_struct *pal_watch_task;
 
-/* A number in a file of debugfs, or an error. */
-static int pal_debug_number(const char *name)
+/* Notes the peers of a group; whether there are any. */
+static bool pal_look_at_group(const struct pal_group *group)
 {
-	struct path path;
-	struct file *file;
-	char text[16];
-	loff_t at = 0;
-	int count, number;
-
-	if (!pal_debug_mount)
-		return -ENODEV;
-	path.mnt = pal_debug_mount;
-	path.dentry = pal_debug_mount->mnt_root;
-	file = file_open_root(&path, name, O_RDONLY, 0);
-	if (IS_ERR(file))
-		return PTR_ERR(file);
-	count = kernel_read(file, text, sizeof(text) - 1, &at);
-	filp_close(file, NULL);
-	if (count < 0)
-		return count;
-	text[count] = 0;
-	return kstrtoint(strim(text), 0, &number) ? -EINVAL : number;
-}
-
-/* What cannot be read is suspect: then TCP alone decides. */
-static bool pal_is_suspect(u8 node)
-{
-	char name[40];
-
-	if (pal_peers[node].asked)
-		return true;
-	scnprintf(name, sizeof(name), "dlm/comms/%u/send_queue_count", node);
-	return pal_debug_number(name) != 0;
-}
-
-static void pal_look_at_group(struct pal_group *group)
-{
-	char space[2 * PAL_LABEL_BYTES + 1];
-	bool runs, recovered;
-	int node;
+	bool any = false;
 	u32 at;
 
 	spin_lock(&pal_lock);
-	runs = group->used && group->phase == PAL_IS_RUNNING;
-	recovered = group->recovered;
-	for (at = 0; runs && at < group->known_count; at++)
-		if (group->known[at].fate == PAL_FATE_MEMBER)
-			pal_peers[group->known[at].node].member = true;
-	bin2hex(space, group->volume, PAL_LABEL_BYTES);
+	for (at = 0; group->used && group->phase == PAL_IS_RUNNING &&
+	     at < group->known_count; at++) {
+		const struct pal_entry *entry = &group->known[at];
+
+		if (entry->fate != PAL_FATE_MEMBER ||
+		    entry->node == pal_machine.node)
+			continue;
+		pal_peers[entry->node].member = true;
+		any = true;
+	}
 	spin_unlock(&pal_lock);
-	if (!runs || recovered)
-		return;
-	for (at = 0; at < sizeof(space) - 1; at++)
-		space[at] = toupper(space[at]);
-	space[sizeof(space) - 1] = 0;
-	node = pal_dlm_number(space, "recover_nodeid", 10);
-	if (node > 0 && node < PAL_NODES_MAX)
-		pal_peers[node].asked = true;
+	return any;
 }
 
 static bool pal_is_peer(const struct sock *sk, const struct pal_address *peer)
@@ -161,7 +111,7 @@ static void pal_look_at_socket(const struct sock *sk,
 	    !pal_is_in_vain(sk))
 		return;
 	for (node = 1; node < PAL_NODES_MAX; node++)
-		if (pal_peers[node].looks >= PAL_LOOKS &&
+		if (pal_peers[node].member &&
 		    pal_is_peer(sk, &peers[node]))
 			pal_peers[node].repeats = true;
 }
@@ -186,26 +136,16 @@ static void pal_look_at_tcp(void)
 
 static void pal_look(void)
 {
-	bool suspects = false;
+	bool any = false;
 	u32 at;
 
 	for (at = 0; at < PAL_NODES_MAX; at++) {
 		pal_peers[at].member = false;
-		pal_peers[at].asked = false;
 		pal_peers[at].repeats = false;
 	}
 	for (at = 0; at < PAL_GROUPS_MAX; at++)
-		pal_look_at_group(&pal_machine.groups[at]);
-	for (at = 1; at < PAL_NODES_MAX; at++) {
-		struct pal_peer *peer = &pal_peers[at];
-
-		if (peer->member && at != pal_machine.node &&
-		    pal_is_suspect(at))
-			suspects |= ++peer->looks >= PAL_LOOKS;
-		else
-			peer->looks = 0;
-	}
-	if (suspects)
+		any |= pal_look_at_group(&pal_machine.groups[at]);
+	if (any)
 		pal_look_at_tcp();
 }
 
@@ -281,14 +221,6 @@ void pal_watch_show(struct seq_file *file)
 
 int pal_watch_init(void)
 {
-	struct file_system_type *type = get_fs_type("debugfs");
-
-	if (type) {
-		pal_debug_mount = kern_mount(type);
-		module_put(type->owner);
-		if (IS_ERR(pal_debug_mount))
-			pal_debug_mount = NULL;
-	}
 	pal_watch_task = kthread_run(pal_watch, NULL, "palisade/watch");
 	return PTR_ERR_OR_ZERO(pal_watch_task);
 }
@@ -296,6 +228,4 @@ int pal_watch_init(void)
 void pal_watch_exit(void)
 {
 	kthread_stop(pal_watch_task);
-	if (pal_debug_mount)
-		kern_unmount(pal_debug_mount);
 }

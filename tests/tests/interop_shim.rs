@@ -17,7 +17,8 @@ use palisade_core::id::{Ballot, Cluster, HostId, Label, NodeId};
 use palisade_core::limits::{FRAME_BYTES, FRAME_MAX, FRAME_PAYLOAD_MAX};
 use palisade_core::wire::frame::{BODY_BYTES, Frame, MAGIC, VERSION};
 use palisade_core::wire::node::{
-    Dlm, Fate, Gasp, Given, Group, Message, NodeEvent, NodeState, Refusal, StartNode, Takeover, ViewNode, What,
+    Account, Dlm, Fate, Gasp, Given, Group, Message, NodeEvent, NodeState, Refusal, StartNode, Takeover, Tale,
+    ViewNode, VolumeState, VolumeTale, What,
 };
 use palisade_images::{House, setup};
 
@@ -453,6 +454,39 @@ fn a_death_stops_starts_and_is_taken_over_when_the_journal_is_replayed() {
     assert_eq!(said(&play.tell(1_100_008, Message::Takeover(Takeover::Give(given)), &[])), taken);
     let older = Given { token: 9, ..given };
     assert_eq!(said(&play.tell(1_100_009, Message::Takeover(Takeover::Give(older)), &[])), [], "a lower token");
+}
+
+#[test]
+fn the_next_session_hears_what_runs_here_before_it_opens() {
+    let mut play = Play::running();
+    let event = NodeEvent { node: NodeId::new(3), host: HostId::new(3), class: None, incarnation: 0x33, version: 4 };
+    play.tell(1_100_000, Message::NodeUp(event), &[]);
+    play.tell(1_100_001, Message::Error { refusal: Refusal::NoSession }, &[]);
+    let [hello] = said(&play.deed("time 1100002"))[..] else { panic!("one HELLO") };
+    let Message::Hello { nonce, served: CLUSTER, .. } = hello.0 else { panic!("{hello:?}") };
+    play.session = 78;
+    let welcome =
+        Message::Welcome { nonce, host: HostId::new(1), node: NODE, beat_ms: 200, lease_ms: 5000, cluster: CLUSTER };
+    let lines = play.tell(1_100_003, welcome, &[]);
+    let told: Vec<Message> = said(&lines).into_iter().map(|(message, _)| message).collect();
+    let nodes = Tale { node: NODE, part: 0, parts: 1, version: 5, tells: Some((1, 0)) };
+    let volume = VolumeTale {
+        node: NODE,
+        which: 0,
+        state: VolumeState::Started,
+        recovered: true,
+        part: 0,
+        parts: 1,
+        cluster: Label::named("test"),
+        volume: VOLUME,
+    };
+    let [first, second, beat] = told[..] else { panic!("{told:?}") };
+    assert_eq!(first, Message::Report(Account::Nodes(nodes)));
+    assert_eq!(second, Message::Report(Account::Volume(volume)));
+    assert_eq!(beat, Message::Beat { stamp: 1_100_003 });
+    let payload = bytes(lines.iter().filter_map(|line| line.strip_prefix("send ")).nth(1).unwrap())[FRAME_BYTES..].to_vec();
+    let (generations, entries) = VolumeTale::read_payload(&payload).unwrap();
+    assert_eq!((generations, entries.collect::<Vec<_>>()), ((5, 5), vec![us(), other(Fate::Member)]));
 }
 
 #[test]
