@@ -39,7 +39,9 @@ fn shim() -> PathBuf {
 fn compile(name: &str) -> PathBuf {
     static TOOLS: Once = Once::new();
     TOOLS.call_once(|| setup::ensure(&["gcc-12", "libc6-dev"]).unwrap_or_else(|error| panic!("{error}")));
-    let program = House::here().root().join("target/tmp").join(format!("shim-{name}-{}", std::process::id()));
+    // One for each test: they run beside each other.
+    let own = format!("{:?}", std::thread::current().id()).replace(['(', ')'], "-");
+    let program = House::here().root().join("target/tmp").join(format!("shim-{name}-{}-{own}", std::process::id()));
     fs::create_dir_all(program.parent().unwrap()).unwrap();
     let output = Command::new("gcc-12")
         .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Werror", "-Iuser"])
@@ -77,12 +79,9 @@ impl Drop for Play {
 impl Play {
     fn start() -> Self {
         let program = compile("play");
-        // A new copy for each test: they run beside each other.
-        let own = program.with_extension(format!("{:?}", std::thread::current().id()).replace(['(', ')'], "-"));
-        fs::rename(&program, &own).unwrap();
-        let mut child = Command::new(&own).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = Command::new(&program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
-        Self { child, input, output, program: own, deadline: 0, session: 0 }
+        Self { child, input, output, program, deadline: 0, session: 0 }
     }
 
     /// Does a deed; what the machine wants done.
@@ -484,7 +483,8 @@ fn the_next_session_hears_what_runs_here_before_it_opens() {
     assert_eq!(first, Message::Report(Account::Nodes(nodes)));
     assert_eq!(second, Message::Report(Account::Volume(volume)));
     assert_eq!(beat, Message::Beat { stamp: 1_100_003 });
-    let payload = bytes(lines.iter().filter_map(|line| line.strip_prefix("send ")).nth(1).unwrap())[FRAME_BYTES..].to_vec();
+    let payload =
+        bytes(lines.iter().filter_map(|line| line.strip_prefix("send ")).nth(1).unwrap())[FRAME_BYTES..].to_vec();
     let (generations, entries) = VolumeTale::read_payload(&payload).unwrap();
     assert_eq!((generations, entries.collect::<Vec<_>>()), ((5, 5), vec![us(), other(Fate::Member)]));
 }
