@@ -128,7 +128,7 @@ fn file_system(house: &House, kernel: &Kernel, ours: &Ours) -> Result<Vec<u8>, E
     archive.file("bin/palisade-node", 0o755, &ours.client);
     archive.file("bin/palisade-checker", 0o755, &ours.checker);
     // Under a name of its own, what writes can be told from what serves.
-    archive.link("bin/palisade-writer", "palisade-checker");
+    archive.link("bin/palisade-write", "palisade-checker");
     for (name, content) in &ours.modules {
         archive.file(&format!("lib/modules/{name}.ko"), 0o644, content);
     }

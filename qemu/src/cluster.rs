@@ -95,6 +95,12 @@ impl Cluster {
         self.run.real()
     }
 
+    /// The run's directory, by the path under which sockets fit.
+    #[must_use]
+    pub fn run_path(&self) -> &Path {
+        self.run.path()
+    }
+
     /// All hosts.
     #[must_use]
     pub fn hosts(&self) -> &[Arc<Host>] {

@@ -63,7 +63,7 @@ impl fmt::Display for Ratio {
 /// # Errors
 /// A sentence: something does not come up, or the account does not settle.
 pub fn palisade(with: &Artefacts) -> Result<Duration, String> {
-    let plan = Plan::one_host("compare", 2).with_volume(true);
+    let plan = Plan::one_host("compare", 2).with_volume(20);
     let cluster = Cluster::build(plan, with, Arc::new(Journal::new(false)));
     let cluster = cluster.map_err(|error| format!("the cluster cannot be built: {error}"))?;
     let cluster = show::come_up(cluster)?;
@@ -138,7 +138,7 @@ fn o2cb_node(node: u8, other: u8, dir: &Path, heartbeat: u64, with: &Artefacts) 
     };
     let words = format!(
         "console=ttyS0 quiet panic=0 palisade.node={node} palisade.stack=o2cb palisade.dlm={} palisade.nodes=1,2 \
-         palisade.heartbeat={},{heartbeat} palisade.work=append",
+         palisade.heartbeat={},{heartbeat} palisade.work=20",
         plan::dlm_ip(node),
         plan::VOLUME.to_uppercase()
     );

@@ -14,6 +14,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest answer: a log of some hours.
 const ANSWER_MAX: u64 = 64 << 20;
 
+/// Characters of an answer that a sentence shows.
+const SHOWN_MAX: usize = 400;
+
 /// Writes one line. Nobody waits for the answer.
 ///
 /// # Errors
@@ -44,7 +47,7 @@ pub fn ask(socket: &Path, words: &str, limit: Duration) -> io::Result<String> {
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             let said = String::from_utf8_lossy(&answer).into_owned();
-            return Err(io::Error::other(format!("no end after {} ms, only `{}`", limit.as_millis(), said.trim_end())));
+            return Err(io::Error::other(format!("no end after {} ms, only `{}`", limit.as_millis(), end_of(&said))));
         }
         input.get_ref().set_read_timeout(Some(left))?;
         match input.read(&mut buffer) {
@@ -54,6 +57,14 @@ pub fn ask(socket: &Path, words: &str, limit: Duration) -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
+}
+
+/// The end of a long answer, for a person.
+#[must_use]
+pub fn end_of(answer: &str) -> &str {
+    let text = answer.trim_end();
+    let from = text.char_indices().rev().nth(SHOWN_MAX).map_or(0, |(at, _)| at);
+    text.get(from..).unwrap_or(text)
 }
 
 fn open(socket: &Path) -> io::Result<UnixStream> {

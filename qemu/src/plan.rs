@@ -59,8 +59,8 @@ pub enum Stack {
     Client,
     /// The shim: a volume is an OCFS2 volume on a disk that all nodes share, known by its UUID.
     Shim {
-        /// Whether a node mounts it and begins to write when it boots.
-        works: bool,
+        /// A node mounts it when it boots and begins to write, with so much time between two writes.
+        pause_ms: u32,
     },
 }
 
@@ -128,11 +128,11 @@ impl Plan {
         Self { hosts, nodes: (1..=nodes).map(node).collect(), ..three }
     }
 
-    /// The same machine room with a real volume: OCFS2 on a disk that all nodes share. `works`: they mount it and write to it
-    /// as soon as they have booted.
+    /// The same machine room with a real volume: OCFS2 on a disk that all nodes share. They mount it as soon as they have
+    /// booted and write to it, with a pause between two writes.
     #[must_use]
-    pub fn with_volume(self, works: bool) -> Self {
-        Self { volume: VOLUME.to_owned(), stack: Stack::Shim { works }, services: Vec::new(), ..self }
+    pub fn with_volume(self, pause_ms: u32) -> Self {
+        Self { volume: VOLUME.to_owned(), stack: Stack::Shim { pause_ms }, ..self }
     }
 
     /// Whether the nodes share a disk with a volume.
@@ -281,16 +281,16 @@ impl Plan {
             oom_score_adj: 0,
             extra: Vec::new(),
         };
-        let Stack::Shim { works } = self.stack else { return plain };
+        let Stack::Shim { pause_ms } = self.stack else { return plain };
         let ports = self.node_ports(run).into_iter().filter(|port| port.host == node.id);
         let nic = |port: PortPlan| guard::Nic {
             mac: text(port.mac),
             netdev: guard::Netdev::Dgram { local: port.vm, remote: port.switch },
         };
-        let work = if works { " palisade.work=append" } else { "" };
+        let address = dlm_ip(node.id);
         guard::Node {
             memory_mib: NODE_MOUNTED_MIB,
-            append: format!("{append} palisade.stack=shim palisade.dlm={}{work}", dlm_ip(node.id)),
+            append: format!("{append} palisade.stack=shim palisade.dlm={address} palisade.work={pause_ms}"),
             disks: vec![guard::Disk {
                 source: guard::Source::File(volume_path(run)),
                 format: guard::Format::Raw,
@@ -431,7 +431,7 @@ mod tests {
 
     #[test]
     fn the_core_reads_the_configuration_that_a_plan_gives() {
-        let small = Plan::one_host("scenes", 3).with_volume(true).configuration(&"5a".repeat(32), |_| 6000).to_string();
+        let small = Plan::one_host("scenes", 3).with_volume(20).configuration(&"5a".repeat(32), |_| 6000).to_string();
         let mut config = Box::new(Config::new());
         parse::parse(small.as_bytes(), &mut config).unwrap();
         for factor in [1, 4] {
@@ -449,7 +449,7 @@ mod tests {
 
     #[test]
     fn nodes_with_a_volume_share_its_disk_and_a_network_of_their_own() {
-        let plan = Plan::three_hosts("scenes", 1).with_volume(true);
+        let plan = Plan::three_hosts("scenes", 1).with_volume(20);
         let with = Artefacts {
             image: PathBuf::new(),
             guard: PathBuf::new(),
@@ -462,7 +462,7 @@ mod tests {
             let file = plan.host_file(host, Path::new("/r"), &with);
             let node = &file.nodes[0];
             assert!(node.disks[0].share && node.disks[0].qualifies());
-            assert!(node.append.contains("palisade.stack=shim") && node.append.contains("palisade.work=append"));
+            assert!(node.append.contains("palisade.stack=shim") && node.append.contains("palisade.work=20"));
             assert_eq!((node.nics.len(), file.appliance.links.len()), (1, 2));
         }
         assert_eq!(plan.node_ports(Path::new("/r")).len(), 3);

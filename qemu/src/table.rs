@@ -12,7 +12,8 @@ use std::time::Duration;
 const HEAD: [&str; 4] = ["scene", "held", "detection", "proof"];
 const TAIL: [&str; 2] = ["class", "allocations"];
 /// The head of the table of groups and takeovers.
-const GROUP_HEAD: [&str; 7] = ["scene", "stopped", "started", "recovered", "replayed by", "service on", "all in again"];
+const GROUP_HEAD: [&str; 8] =
+    ["scene", "stopped", "started", "recovered", "write returned", "replayed by", "service on", "all in again"];
 
 /// The rows of one round, in milliseconds. `nodes`: all nodes, each with a column for its notification.
 #[must_use]
@@ -45,7 +46,7 @@ pub fn groups_of_one_round(outcomes: &[Outcome]) -> String {
     for outcome in outcomes {
         let groups = &outcome.measures.groups;
         let mut row = vec![format!("{} {}", outcome.scene.number, outcome.scene.title)];
-        row.extend([groups.stopped, groups.started, groups.recovered].map(millis));
+        row.extend([groups.stopped, groups.started, groups.recovered, groups.written].map(millis));
         row.push(groups.replay.map_or("-".to_owned(), |(node, time)| by(node, Some(time))));
         row.push(groups.owner.map_or("-".to_owned(), |node| by(node, groups.taken)));
         row.push(millis(groups.whole));
@@ -75,6 +76,7 @@ pub fn groups_of_many_rounds(outcomes: &[Outcome]) -> String {
             column(&|groups| groups.stopped),
             column(&|groups| groups.started),
             column(&|groups| groups.recovered),
+            column(&|groups| groups.written),
             column(&|groups| groups.replay.map(|(_, time)| time)),
             column(&|groups| groups.taken),
             column(&|groups| groups.whole),
@@ -222,6 +224,7 @@ mod tests {
             stopped: Some(at(20)),
             started: Some(at(31)),
             recovered: Some(at(32)),
+            written: Some(at(45)),
             replay: Some((2, at(40))),
             owner: Some(1),
             taken: Some(at(35)),
@@ -234,8 +237,8 @@ mod tests {
             let row = text.lines().nth(row).unwrap().split("  ").map(|cell| cell.trim().to_owned());
             row.filter(|cell| !cell.is_empty()).collect()
         };
-        assert_eq!(cells(2)[1..], ["20", "31", "32", "n2 40", "n1 35", "9000"]);
-        assert_eq!(cells(3)[1..], ["-", "-", "-", "-", "n1", "-"]);
+        assert_eq!(cells(2)[1..], ["20", "31", "32", "45", "n2 40", "n1 35", "9000"]);
+        assert_eq!(cells(3)[1..], ["-", "-", "-", "-", "-", "n1", "-"]);
         let many = groups_of_many_rounds(&[moved.clone(), moved]);
         assert!(many.lines().nth(2).unwrap().contains("31/31"), "{many}");
     }

@@ -4,6 +4,7 @@
 //! node, which is later than it could be: what is lost of a line only makes the account smaller, never wrong.
 
 use crate::cluster::Cluster;
+use crate::door;
 use crate::event::{Event, Kind, Who};
 use crate::journal::{Journal, Place};
 use palisade_checker::ledger::{self, Account, Acknowledged};
@@ -76,7 +77,7 @@ impl Cluster {
         let answer = self.answer(node, line, limit)?;
         match answer.trim_end().rsplit_once("EXIT ") {
             Some((said, "0")) => Ok(said.to_owned()),
-            _ => Err(format!("node {node} did not carry out `{line}`: `{}`", answer.trim_end())),
+            _ => Err(format!("node {node} did not carry out `{line}`: `{}`", door::end_of(&answer))),
         }
     }
 
@@ -136,8 +137,7 @@ impl Cluster {
             ledger::settle(log.as_bytes(), &told).map_err(|error| format!("seen from node {node}: {error}"))?;
         let wanted = created(self.journal());
         if !wanted.is_empty() {
-            // Each file holds its own name.
-            let names = self.shell(node, &format!("cd {PLACE}/files && for f in *; do cat $f; echo; done"), SOON)?;
+            let names = self.shell(node, &format!("palisade-checker list --dir {PLACE}/files"), MOUNT)?;
             let there: BTreeSet<&str> = names.lines().collect();
             if let Some(lost) = wanted.iter().find(|name| !there.contains(name.as_str())) {
                 return Err(format!("seen from node {node}: the file {lost}, which was acknowledged, is not there"));

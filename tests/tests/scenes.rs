@@ -48,6 +48,7 @@ fn every_scene_holds() {
     println!("{}", show::remarks(&played.outcomes));
     assert_eq!(played.outcomes.len(), SCENES.len());
     assert!(played.held(), "some scenes did not hold; the lines above say why");
+    println!("{}", show::account(&played.cluster).expect("nothing that was acknowledged is lost"));
     println!("PASS every scene held");
 }
 

@@ -55,6 +55,8 @@ fn run(args: &Args) -> Result<bool, String> {
     report(&played, &prepared, &idle, args.repeat, start.elapsed())?;
     if args.keep {
         keep(&played.cluster);
+    } else if played.held() {
+        print!("{}", show::account(&played.cluster)?);
     }
     Ok(played.held())
 }
@@ -80,8 +82,8 @@ fn report(played: &Played, prepared: &Prepared, idle: &str, rounds: u32, took: D
     println!("\nTimes in milliseconds from the deed; `told nN`: NODE_DOWN on node N.\n");
     print!("{}", table::one_round(&played.outcomes, &nodes));
     println!(
-        "\nThe group of the volume, on the last survivor each: locks stopped, started without the dead, recovered; who \
-         replayed its journal; who runs the service; the group is whole again.\n"
+        "\nThe group of the volume, on the last survivor each: locks stopped, started without the dead, recovered, a write \
+         that was held up returned; who replayed its journal; who runs the service; the group is whole again.\n"
     );
     print!("{}", table::groups_of_one_round(&played.outcomes));
     if rounds > 1 {

@@ -7,6 +7,7 @@ use super::calm::{Before, nothing_fenced};
 use super::{DEATH, Measures, Stage};
 use crate::event::{Event, Kind, Who};
 use crate::sys::{self, Signal};
+use crate::work;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Groups {
     pub owner: Option<u8>,
     /// When that node had it, if it was given to it in the scene.
     pub taken: Option<Duration>,
+    /// A write that the death had held up returned on the last survivor.
+    pub written: Option<Duration>,
     /// The whole group runs again.
     pub whole: Option<Duration>,
 }
@@ -39,6 +42,12 @@ pub struct Owner {
     pub node: u8,
     /// Its token.
     pub token: u64,
+}
+
+/// Whether a node's word for a service or a recovery is this one. The shim writes every name as the 16 bytes that it is.
+fn means(said: &str, what: &str) -> bool {
+    let digits = |name: &str| format!("{:0<32}", name.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
+    said == what || what.split_once(':').is_some_and(|(kind, name)| said == format!("{kind}:{}", digits(name)))
 }
 
 /// What is taken over when a node with this volume dies.
@@ -94,6 +103,10 @@ impl Stage<'_> {
             let groups = &mut measures.groups;
             groups.started = groups.started.max(Some(start.at.saturating_sub(deed)));
             groups.recovered = groups.recovered.max(Some(done.at.saturating_sub(deed)));
+            if self.cluster.plan().has_volume() {
+                let written = work::goes_on(self.cluster.journal(), survivor, deed, start.at, limit)?;
+                groups.written = groups.written.max(Some(written));
+            }
         }
         Ok(())
     }
@@ -147,7 +160,9 @@ impl Stage<'_> {
         let left = (deed + limit).saturating_sub(journal.now());
         let sentence = format!("TAKEN of {what} of node {dead} with a token above {above}");
         let event = journal.wait(self.place, left, &sentence, |event| {
-            let is_it = event.value("what") == Some(what) && event.node == dead && event.number("token") > above;
+            let is_it = event.value("what").is_some_and(|said| means(said, what))
+                && event.node == dead
+                && event.number("token") > above;
             matches!(event.who, Who::Node(_)) && event.kind == Kind::Taken && event.at >= deed && is_it
         })?;
         let Who::Node(node) = event.who else { return Err(format!("{} is no node", event.who)) };
@@ -312,6 +327,14 @@ mod tests {
 
     fn said(node: u8, line: &str) -> Event {
         parse(Duration::ZERO, Who::Node(node), &format!("palisade-node: 1.0 {line}")).unwrap()
+    }
+
+    #[test]
+    fn a_name_is_known_by_its_bytes_too() {
+        assert!(means("service:web", "service:web"));
+        assert!(means("service:77656200000000000000000000000000", "service:web"));
+        assert!(!means("service:77656300000000000000000000000000", "service:web"));
+        assert!(!means("recovery:77656200000000000000000000000000", "service:web"));
     }
 
     #[test]

@@ -28,3 +28,22 @@ pub fn run(folder: &Path, writer: &Writer) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// Prints the names of all files that hold what they should: their own name.
+///
+/// # Errors
+/// A sentence: the directory or a file cannot be read.
+pub fn list(folder: &Path) -> Result<(), String> {
+    let error = |error: std::io::Error| format!("cannot read {}: {error}", folder.display());
+    let mut names = String::new();
+    for entry in fs::read_dir(folder).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if fs::read(&path).map_err(error)? == name.as_bytes() {
+            names += &name;
+            names.push('\n');
+        }
+    }
+    print!("{names}");
+    Ok(())
+}

@@ -19,6 +19,8 @@ palisade-checker append --file F --node N [--lock flock|posix] [--pause-ms 20] [
     locks F, appends a record that follows the last one, syncs, unlocks, and says so; for ever, or N times
 palisade-checker create --dir D --node N [--pause-ms 20] [--count N]
     makes files in D, syncs each and D, and says so
+palisade-checker list --dir D
+    prints the names of the files that `create` made in D and that are whole
 palisade-checker hold --file F [--lock flock|posix] --ms N
     locks F for so long; says when it has it
 palisade-checker try --file F [--lock flock|posix]
@@ -44,6 +46,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
     match word {
         "append" => append::run(&options.path("--file")?, &options.writer()?, options.mode()?),
         "create" => create::run(&options.path("--dir")?, &options.writer()?),
+        "list" => create::list(&options.path("--dir")?),
         "hold" => locks::hold(&options.path("--file")?, options.mode()?, options.pause("--ms", 0)?),
         "try" => locks::attempt(&options.path("--file")?, options.mode()?),
         "door" => door::run(),
