@@ -23,6 +23,8 @@
 #include "shim.h"
 
 #define PAL_VERSION_LOCK	"version_lock"
+/* Between two requests while the DLM has no answer to a cancel yet. */
+#define PAL_BUSY_MS		2
 
 static uint join_wait_ms = 30000;
 module_param(join_wait_ms, uint, 0644);
@@ -66,21 +68,43 @@ static void *pal_lvb(struct ocfs2_dlm_lksb *lksb)
 	return lksb->lksb_fsdlm.sb_lvbptr;
 }
 
+/*
+ * OCFS2 cancels its request when a signal ends the wait for it, as for flock().
+ * If the grant overtakes the cancel, OCFS2 has the lock and goes on, while the
+ * DLM still waits for the answer to the cancel and refuses whatever is asked
+ * about that lock: EBUSY, at which OCFS2 is a BUG().  So it is asked again.
+ * All callers may sleep.
+ */
 static int pal_dlm_lock(struct ocfs2_cluster_connection *conn, int mode,
 			struct ocfs2_dlm_lksb *lksb, u32 flags, void *name,
 			unsigned int namelen)
 {
+	int error;
+
 	pal_lvb(lksb);
-	return dlm_lock(conn->cc_lockspace, mode, &lksb->lksb_fsdlm,
-			flags | DLM_LKF_NODLCKWT, name, namelen, 0, pal_ast,
-			lksb, pal_bast);
+	for (;;) {
+		error = dlm_lock(conn->cc_lockspace, mode, &lksb->lksb_fsdlm,
+				 flags | DLM_LKF_NODLCKWT, name, namelen, 0,
+				 pal_ast, lksb, pal_bast);
+		if (error != -EBUSY)
+			return error;
+		msleep(PAL_BUSY_MS);
+	}
 }
 
 static int pal_dlm_unlock(struct ocfs2_cluster_connection *conn,
 			  struct ocfs2_dlm_lksb *lksb, u32 flags)
 {
-	return dlm_unlock(conn->cc_lockspace, lksb->lksb_fsdlm.sb_lkid, flags,
-			  &lksb->lksb_fsdlm, lksb);
+	int error;
+
+	for (;;) {
+		error = dlm_unlock(conn->cc_lockspace,
+				   lksb->lksb_fsdlm.sb_lkid, flags,
+				   &lksb->lksb_fsdlm, lksb);
+		if (error != -EBUSY)
+			return error;
+		msleep(PAL_BUSY_MS);
+	}
 }
 
 static int pal_lock_status(struct ocfs2_dlm_lksb *lksb)
