@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 const PORT: u32 = 7650;
 /// How long the node may take to open.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two attempts to have it opened.
+const PAUSE: Duration = Duration::from_millis(100);
 /// The longest answer: a log of some hours.
 const ANSWER_MAX: u64 = 64 << 20;
 
@@ -38,7 +40,14 @@ pub fn tell(socket: &Path, words: &str) -> io::Result<()> {
 /// Nobody listens there, or the answer does not end in time.
 pub fn ask(socket: &Path, words: &str, limit: Duration) -> io::Result<String> {
     let end = Instant::now() + limit;
-    let mut stream = open(socket)?;
+    // A node that is busy, or about to be back, opens late.
+    let mut stream = loop {
+        match open(socket) {
+            Ok(stream) => break stream,
+            Err(error) if Instant::now() > end => return Err(error),
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    };
     stream.write_all(format!("{words}\n").as_bytes())?;
     let mut answer = Vec::new();
     let mut buffer = [0; 4096];
