@@ -82,12 +82,11 @@ impl World {
         let h = &self.hosts[&host];
         let (Some(engine), ballot) = (&h.engine, h.accepted.0) else { return };
         let view = engine.view();
-        if ballot.host != HostId::new(host)
-            || view.is_founding()
-            || ballot <= votes.since
-            || !votes.judged.insert(ballot)
-        {
+        if ballot.host != HostId::new(host) || ballot <= votes.since || !votes.judged.insert(ballot) {
             return;
+        }
+        if view.is_founding() {
+            return; // It names whoever voted for it.
         }
         votes.elections += 1;
         let granted = votes.granted.remove(&ballot).unwrap_or_default();
