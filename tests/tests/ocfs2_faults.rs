@@ -62,7 +62,7 @@ fn long_who_is_paused_beyond_its_lease_writes_nothing_more_and_who_is_let_down_r
 
 #[test]
 #[ignore = "needs QEMU, images and minutes; cargo verify runs it"]
-fn long_locks_hold_between_nodes_and_end_with_their_holder() {
+fn locks_hold_between_nodes_and_end_with_their_holder() {
     let cluster = room(Plan::one_host("locks", 2));
     let journal = cluster.journal();
     let soon = Duration::from_secs(30);
@@ -126,7 +126,7 @@ fn who_is_killed_while_it_waits_for_a_lock_does_no_harm() {
 
 #[test]
 #[ignore = "needs QEMU, images and minutes; cargo verify runs it"]
-fn long_a_cut_between_the_nodes_alone_ends_with_the_loss_of_one_side() {
+fn a_cut_between_the_nodes_alone_ends_with_the_loss_of_one_side() {
     let cluster = room(Plan::one_host("cut", 2));
     let journal = cluster.journal();
     let place = journal.place();
