@@ -420,6 +420,8 @@ impl World {
             && self.all_admitted()
             && self.all_up()
             && self.volumes_settled()
+            // Who still accuses somebody of a cut that is over may be believed.
+            && self.guests.values().all(|guest| guest.dlm.peers.all_answer())
             && !self.is_anybody_doomed()
     }
 

@@ -45,10 +45,10 @@ impl World {
         self.operate(host, palisade_core::wire::node::Operation { force: true, incarnation, ..word });
     }
 
-    /// Whoever lied was believed by now, or is not any more.
+    /// Whoever lied was believed by now, or is not any more. Of whom it was believed may still stand somewhere, and run on.
     pub fn forget_lies(&mut self) {
         for guest in self.guests.values_mut() {
-            guest.lied_about = false;
+            guest.lied_about &= self.truth.confirmed.contains_key(&(guest.node, guest.incarnation));
         }
     }
 

@@ -101,6 +101,12 @@ pub struct Peers {
 }
 
 impl Peers {
+    /// Whether it holds nobody to be cut off: its last word of each was that it answers.
+    #[must_use]
+    pub fn all_answer(&self) -> bool {
+        self.silent.is_empty()
+    }
+
     /// Its memory is lost.
     #[must_use]
     pub fn booted(&self) -> Self {
