@@ -137,8 +137,9 @@ fn o2cb_node(node: u8, other: u8, dir: &Path, heartbeat: u64, with: &Artefacts) 
         Accelerator::Kvm => ("host", "kvm"),
     };
     let words = format!(
-        "console=ttyS0 quiet panic=0 palisade.node={node} palisade.stack=o2cb palisade.dlm={} palisade.nodes=1,2 \
+        "{} palisade.node={node} palisade.stack=o2cb palisade.dlm={} palisade.nodes=1,2 \
          palisade.heartbeat={},{heartbeat} palisade.work=20",
+        plan::KERNEL_WORDS,
         plan::dlm_ip(node),
         plan::VOLUME.to_uppercase()
     );

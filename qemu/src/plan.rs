@@ -21,6 +21,10 @@ const NODE_MIB: u32 = 160;
 /// With a volume, its file system and its DLM.
 const NODE_MOUNTED_MIB: u32 = 192;
 
+/// What every node's kernel is told. Without `no_timer_check` it panics while it boots if the emulated timer is late, as on a
+/// machine that has other things to do.
+pub const KERNEL_WORDS: &str = "console=ttyS0 quiet panic=0 no_timer_check";
+
 /// The fw_cfg file through which the test image is told its fault.
 const FAULT_FILE: &str = "opt/palisade/fault";
 
@@ -262,11 +266,8 @@ impl Plan {
     }
 
     fn node_file(&self, node: &NodePlan, run: &Path, with: &Artefacts) -> guard::Node {
-        let append = format!(
-            "console=ttyS0 quiet panic=0 palisade.node={} palisade.appliance_cid={}",
-            node.id,
-            appliance_cid(node.host)
-        );
+        let append =
+            format!("{KERNEL_WORDS} palisade.node={} palisade.appliance_cid={}", node.id, appliance_cid(node.host));
         let plain = guard::Node {
             id: node.id,
             memory_mib: NODE_MIB,

@@ -86,7 +86,9 @@ fn host_row(now: u64, before: &State, view: &State, host: HostId) {
     let same = old.incarnation == new.incarnation;
     let fits = match (old.state, new.state) {
         (HostState::Condemned, HostState::Condemned) => same,
-        (HostState::Condemned, HostState::Member | HostState::Out) => false,
+        // A cold start accounts for each node by itself: of a host it keeps the decision while that incarnation stands.
+        (HostState::Condemned, HostState::Member) => before.stage == Stage::Collecting && !same,
+        (HostState::Condemned, HostState::Out) => false,
         (HostState::Out | HostState::Down, HostState::Condemned) => {
             before.stage == Stage::Fencing && new.record.reason == Reason::ColdStart
         }
