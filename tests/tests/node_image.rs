@@ -21,6 +21,7 @@ use palisade_core::wire::node::{
     What,
 };
 use palisade_images::{House, node, setup};
+use palisade_qemu::plan::KERNEL_WORDS;
 use palisade_qemu::process::Child;
 use palisade_qemu::rundir::RunDir;
 
@@ -72,7 +73,7 @@ impl Vm {
             .arg(&image.initrd)
             .arg("-append")
             .arg(format!(
-                "console=ttyS0 quiet panic=0 palisade.node={} palisade.appliance_cid={HOST_CID} palisade.volumes=shared",
+                "{KERNEL_WORDS} palisade.node={} palisade.appliance_cid={HOST_CID} palisade.volumes=shared",
                 NODE.get()
             ))
             .args(["-chardev", &format!("{},logfile={}", listening("console"), at("serial.log"))])

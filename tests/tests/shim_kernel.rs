@@ -21,6 +21,7 @@ use palisade_core::wire::frame::Reader;
 use palisade_core::wire::node::{Dlm, Fate, Gasp, Group, Message, Refusal, StartNode};
 use palisade_images::{House, node, setup};
 use palisade_qemu::door;
+use palisade_qemu::plan::KERNEL_WORDS;
 use palisade_qemu::process::Child;
 use palisade_qemu::rundir::RunDir;
 use palisade_qemu::volume::{Members, Volume};
@@ -77,7 +78,7 @@ impl Vm {
             .arg("-initrd")
             .arg(&image.initrd)
             .arg("-append")
-            .arg("console=ttyS0 quiet panic=0 palisade.node=1 palisade.stack=shim palisade.dlm=10.7.0.1")
+            .arg(format!("{KERNEL_WORDS} palisade.node=1 palisade.stack=shim palisade.dlm=10.7.0.1"))
             .args(["-serial", &format!("file:{}", at("serial.log"))])
             .args(["-chardev", &listening("channel")])
             .args(["-device", &format!("virtio-serial-pci,id=bus,max_ports=1,addr={:#x}", board::NODE_CHANNEL_SLOT)])
