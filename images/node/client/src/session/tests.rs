@@ -253,7 +253,7 @@ fn groups_speak_only_in_a_session_and_go_on_in_the_next() {
     give(&mut client, at(1100), 4, stop(9));
     assert_eq!(sent(&mut client), [], "a step that an earlier session was told");
     give(&mut client, at(1100), 5, stop(3));
-    assert_eq!(sent(&mut client), [(stopped(3), 5)]);
+    assert_eq!(sent(&mut client), [(stopped(3), 5), (join, 5)]);
     give(&mut client, at(1150), 0, Message::Error { refusal: Refusal::NoSession });
     drop(outputs(&mut client));
     let second = nonce(&mut client, at(1150));
