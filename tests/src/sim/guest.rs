@@ -148,6 +148,12 @@ impl Guest {
         self.incarnation != 0 && !self.left && !matches!(self.mood, Mood::Gone | Mood::Reset)
     }
 
+    /// Whether its lease was renewed: what ends before the beat after the next may end before anybody renews it.
+    #[must_use]
+    pub fn is_leased(&self, now: Micros) -> bool {
+        self.lease_end.is_some_and(|end| end >= self.clock.at(now) + 2 * BEAT)
+    }
+
     /// Whether it has a session with its appliance.
     #[must_use]
     pub const fn has_session(&self) -> bool {

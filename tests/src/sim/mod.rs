@@ -420,6 +420,7 @@ impl World {
             && self.all_admitted()
             && self.all_up()
             && self.volumes_settled()
+            && self.guests.values().all(|guest| guest.is_leased(self.now))
             // Who still accuses somebody of a cut that is over may be believed.
             && self.guests.values().all(|guest| guest.dlm.peers.all_answer())
             && !self.is_anybody_doomed()
