@@ -127,7 +127,10 @@ impl Engine {
         self.count(Counter::Stalls);
         self.distrust(now);
         self.step_down(now, "it was stopped");
-        self.follower.lapse();
+        // What was asked for before gives no lease after it.
+        if self.rules.holds(Rule::C3) {
+            self.follower.lapse();
+        }
         let pause = now + self.jitter();
         self.election.rest(pause);
     }
