@@ -143,6 +143,8 @@ const PROOFS: &[(Reason, Class)] = &[
     (Reason::Operator, Class::Operator),
     (Reason::ColdStart, Class::VmGone),
     (Reason::ColdStart, Class::VmStopped),
+    (Reason::ColdStart, Class::PowerOff),
+    (Reason::OwnerSilent, Class::VmStopped),
 ];
 
 impl Coverage {

@@ -1,7 +1,7 @@
 //! `palisade-node`: a Linux program that speaks the node protocol for the node that it runs in.
 //!
-//! Owns a node's session with the appliance of its host, until the kernel module does; and requests from inside a node.
-//! It is a stand-in: a user process can starve where the module cannot, so it must never be what a write depends on.
+//! Owns a node's session with the appliance of its host where tests want the protocol without OCFS2, and requests from inside
+//! a node. A user process can starve where the kernel module cannot, so it must never be what a write depends on.
 
 mod ask;
 mod boot;
