@@ -6,7 +6,7 @@ use palisade_core::id::HostId;
 use palisade_core::rule::Rules;
 use palisade_core::status::{HistoryEntry, HostState};
 use palisade_tests::scenarios::stage::{back, told_down, up_with};
-use palisade_tests::sim::{Bmc, Mood, Outlet, World, config};
+use palisade_tests::sim::{Bmc, Mood, Outlet, Wish, World, config};
 
 /// A cluster of so many hosts, each with a BMC and two outlets, in which all is up.
 fn up(hosts: u8, seed: u64, change: impl Fn(String) -> String) -> World {
@@ -143,6 +143,30 @@ fn f3_a_device_that_covers_two_hosts_is_used_only_when_both_are_condemned_by_nam
             assert_eq!(state, HostState::Condemned, "seed {seed}: host {host}\n{}", world.story());
         }
         told_down(&mut world, 5, 3, 8_000);
+        back(&mut world);
+    }
+}
+
+/// A read that says off may be older than the host's last word: off is ordered all the same, and only then counts.
+#[test]
+fn e7_a_host_that_a_stale_read_calls_off_is_switched_off_all_the_same() {
+    for seed in 0..5 {
+        let mut world = up(3, seed, as_it_is);
+        let (leader, host) = (world.leader().unwrap(), member(&world));
+        for outlet in outlets_of(&mut world, host) {
+            outlet.mood = Bmc::Dead;
+        }
+        world.bmcs.insert(host, Bmc::ReadsOff);
+        let life = world.hosts[&host].life;
+        world.operator(leader, Wish::FenceHost(host));
+        told_down(&mut world, host, 2, 8_000);
+        let off = |order: &&(u64, u8, u8, Action)| (order.2, order.3) == (host, Action::Off);
+        assert!(world.truth.orders.iter().any(|order| off(&order)), "seed {seed}\n{}", world.story());
+        assert_ne!(world.hosts[&host].life, life, "seed {seed}: it was off in truth\n{}", world.story());
+        world.bmcs.insert(host, Bmc::Works(400_000));
+        for outlet in outlets_of(&mut world, host) {
+            outlet.mood = Bmc::Works(400_000);
+        }
         back(&mut world);
     }
 }

@@ -29,6 +29,8 @@ pub enum Bmc {
     HalfWay,
     /// Does it at once; what it reads back lags so long.
     Lags(Micros),
+    /// Does what it is told; what it reads is stale, and always off.
+    ReadsOff,
 }
 
 /// What a device does to a host.
@@ -146,6 +148,7 @@ impl World {
                 let span = match self.bmcs[&own] {
                     Bmc::Works(span) => span,
                     Bmc::HalfWay | Bmc::Lags(_) => 5_000,
+                    Bmc::ReadsOff => return Some((now + 5_000, Verdict::SeenOff)),
                     _ => return None,
                 };
                 return Some((now + span, if is_on { Verdict::SeenOn } else { Verdict::SeenOff }));
@@ -160,6 +163,7 @@ impl World {
             Bmc::ActsLate(by) => (timeout + by, None),
             Bmc::HalfWay => (now + 5_000, Some((now + 20_000, Verdict::Failed))),
             Bmc::Lags(span) => (now + 5_000, Some((now + 5_000 + span, confirmed))),
+            Bmc::ReadsOff => (now + 5_000, Some((now + 10_000, confirmed))),
         };
         for &host in covers {
             self.at(acts_at, Event::Act { host, act });
