@@ -77,6 +77,16 @@ impl Voters {
 }
 
 #[cfg(test)]
+fn voters(count: u8) -> Voters {
+    let mut voters = Voters::EMPTY;
+    for host in 1..=count {
+        voters.votes[usize::from(host)] = true;
+    }
+    voters.count = usize::from(count);
+    voters
+}
+
+#[cfg(test)]
 mod of_two {
     use super::*;
     use crate::fencing::Class;
@@ -84,15 +94,6 @@ mod of_two {
     use crate::status::Reason;
     use crate::wire::node::Target;
     use std::boxed::Box;
-
-    fn voters(count: u8) -> Voters {
-        let mut voters = Voters::EMPTY;
-        for host in 1..=count {
-            voters.votes[usize::from(host)] = true;
-        }
-        voters.count = usize::from(count);
-        voters
-    }
 
     fn without_two(class: Class) -> Box<State> {
         let mut state = Box::new(State::EMPTY);

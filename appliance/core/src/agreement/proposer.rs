@@ -118,15 +118,6 @@ mod tests {
     use super::*;
     use std::boxed::Box;
 
-    fn voters(count: u8) -> Voters {
-        let mut voters = Voters::EMPTY;
-        for host in 1..=count {
-            voters.votes[usize::from(host)] = true;
-        }
-        voters.count = usize::from(count);
-        voters
-    }
-
     fn state(incarnations: &[u64]) -> Box<State> {
         let mut state = Box::new(State::EMPTY);
         state.version = 7;
@@ -139,7 +130,7 @@ mod tests {
     #[test]
     fn counts_neither_the_empty_appliance_that_is_being_admitted_nor_an_older_incarnation() {
         let (committed, proposal) = (state(&[11, 12, 13]), state(&[11, 12, 99]));
-        let voters = voters(3);
+        let voters = super::super::voters(3);
         let mut proposer = Proposer::EMPTY;
         proposer.begin(Ballot { round: 1, host: HostId::new(1) }, Instant::ZERO);
         proposer.propose(HostId::new(1), 11, Instant::ZERO);
@@ -154,7 +145,7 @@ mod tests {
     #[test]
     fn counts_who_voted_although_the_leader_has_not_heard_of_its_admission() {
         let (committed, proposal) = (state(&[11, 12, 13]), state(&[11, 12, 99]));
-        let voters = voters(3);
+        let voters = super::super::voters(3);
         let mut proposer = Proposer::EMPTY;
         proposer.begin(Ballot { round: 2, host: HostId::new(1) }, Instant::ZERO);
         proposer.elected_by(HostId::new(3), 99);

@@ -11,31 +11,12 @@ use crate::status::Reason;
 use crate::time::Instant;
 use crate::wire::message::{Heartbeat, TakeoverReport};
 use crate::wire::node::NodeState;
-use core::ops::{Deref, DerefMut};
-
-struct World {
-    scene: Scene,
-}
-
-impl Deref for World {
-    type Target = Scene;
-
-    fn deref(&self) -> &Scene {
-        &self.scene
-    }
-}
-
-impl DerefMut for World {
-    fn deref_mut(&mut self) -> &mut Scene {
-        &mut self.scene
-    }
-}
 
 const NAMED: Service = Service::Named(0);
 
-impl World {
+impl Scene {
     /// Three nodes that are up, on hosts that promise the same; one service, with this policy.
-    fn new(policy: super::Policy) -> Self {
+    fn serving(policy: super::Policy) -> Self {
         let mut scene = Scene::new();
         scene.config.services.clear();
         let name = crate::config::ShortName::try_from("queue").unwrap_or_default();
@@ -47,12 +28,12 @@ impl World {
             beat.number += 1;
             scene.watch.take(Instant::ZERO, HostId::new(node), 1, &beat);
         }
-        Self { scene }
+        scene
     }
 
     /// Looks once. Whether a view was committed.
-    fn look(&mut self) -> bool {
-        self.scene.look(|facts, next| assign::decide(facts, next, false))
+    fn assign(&mut self) -> bool {
+        self.look(|facts, next| assign::decide(facts, next, false))
     }
 
     fn row(&self, service: Service, dead: u8) -> TakeoverRow {
@@ -73,10 +54,10 @@ impl World {
 
     /// A service that its first owner has.
     fn placed(policy: super::Policy) -> Self {
-        let mut world = Self::new(policy);
-        assert!(world.look() && world.look());
-        assert!(world.says(NAMED, 0, true) && world.look());
-        assert!(!world.look());
+        let mut world = Self::serving(policy);
+        assert!(world.assign() && world.assign());
+        assert!(world.says(NAMED, 0, true) && world.assign());
+        assert!(!world.assign());
         world
     }
 }
@@ -87,85 +68,85 @@ use Progress::{Ordered, Taken, Waiting};
 #[test]
 fn a_service_is_placed_by_its_policy_and_moves_on_death_and_does_not_move_back() {
     for (policy, first, second) in [(Lowest, 1, 2), (Preference, 3, 1), (LeastLoaded, 1, 2)] {
-        let mut world = World::placed(policy);
+        let mut world = Scene::placed(policy);
         assert_eq!(world.owner(NAMED, 0), (first, 10 + u64::from(first), Taken));
         let token = world.row(NAMED, 0).token;
         world.confirmed(first);
-        assert!(world.look());
+        assert!(world.assign());
         let row = world.row(NAMED, 0);
         assert_eq!((row.owner.get(), row.dead.get(), row.dead_incarnation), (second, first, 10 + u64::from(first)));
         assert!(row.token > token && row.token == world.view.version);
-        assert!(world.says(NAMED, first, true) && world.look());
+        assert!(world.says(NAMED, first, true) && world.assign());
         world.happens(|view| view.raise(NodeId::new(first), HostId::new(first), 99, Run { boot: 1, counter: 2 }));
-        assert!(!world.look(), "who comes back gets nothing back by itself");
+        assert!(!world.assign(), "who comes back gets nothing back by itself");
     }
 }
 
 #[test]
 fn a_first_placement_waits_a_while_for_all_who_could_have_it() {
-    let mut world = World::new(Preference);
+    let mut world = Scene::serving(Preference);
     world.confirmed(3);
-    assert!(world.look(), "the row is there, and seen to wait");
+    assert!(world.assign(), "the row is there, and seen to wait");
     assert_eq!(world.owner(NAMED, 0).2, Waiting);
-    assert!(!world.look());
+    assert!(!world.assign());
     world.passes(5_000);
-    assert!(world.look());
+    assert!(world.assign());
     assert_eq!(world.owner(NAMED, 0), (1, 11, Ordered), "the next in the order");
 }
 
 #[test]
 fn i1_silence_condemns_and_only_proof_or_failure_names_another() {
-    let mut world = World::new(Lowest);
-    assert!(world.look() && world.look());
+    let mut world = Scene::serving(Lowest);
+    assert!(world.assign() && world.assign());
     let first = world.row(NAMED, 0);
     world.passes(29_999);
-    assert!(!world.look());
+    assert!(!world.assign());
     world.passes(1);
-    assert!(world.look());
+    assert!(world.assign());
     assert_eq!(world.view.node(NodeId::new(1)).state, NodeState::Condemned);
     assert_eq!(world.view.node(NodeId::new(1)).record.reason, Reason::OwnerSilent);
     assert_eq!(world.row(NAMED, 0), first, "condemned is not dead");
-    assert!(!world.look());
+    assert!(!world.assign());
     world.confirmed(1);
-    assert!(world.look());
+    assert!(world.assign());
     assert_eq!(world.owner(NAMED, 0), (2, 12, Ordered));
 }
 
 #[test]
 fn whoever_fails_is_asked_again_only_after_the_others_and_with_pauses() {
-    let mut world = World::new(Lowest);
-    assert!(world.look() && world.look());
+    let mut world = Scene::serving(Lowest);
+    assert!(world.assign() && world.assign());
     let first = world.row(NAMED, 0).token;
-    assert!(world.says(NAMED, 0, false) && world.look());
+    assert!(world.says(NAMED, 0, false) && world.assign());
     assert_eq!(world.owner(NAMED, 0).2, Waiting);
-    assert!(!world.look());
+    assert!(!world.assign());
     world.passes(500);
-    assert!(world.look());
+    assert!(world.assign());
     assert_eq!(world.owner(NAMED, 0).0, 2);
     assert!(world.row(NAMED, 0).token > first);
-    assert!(world.says(NAMED, 0, false) && world.look());
+    assert!(world.says(NAMED, 0, false) && world.assign());
     world.passes(500);
-    assert!(!world.look(), "the second pause is longer");
+    assert!(!world.assign(), "the second pause is longer");
     world.passes(500);
-    assert!(world.look());
+    assert!(world.assign());
     assert_eq!(world.owner(NAMED, 0).0, 1);
 }
 
 #[test]
 fn only_an_appliance_that_holds_the_guarantees_gets_anything() {
-    let mut world = World::placed(Lowest);
+    let mut world = Scene::placed(Lowest);
     let worse = Heartbeat { number: 9, sealed: true, release: RELEASE, config_hash: 6, ..Heartbeat::NONE };
     world.watch.take(Instant::ZERO, HostId::new(2), 1, &worse);
     world.confirmed(1);
-    assert!(world.look());
+    assert!(world.assign());
     assert_eq!(world.owner(NAMED, 0).0, 3, "host 2 has another configuration");
     world.confirmed(3);
-    assert!(world.look());
+    assert!(world.assign());
     assert_eq!(world.owner(NAMED, 0), (0, 0, Waiting), "nobody is left who may have it");
 }
 
 /// Members 1 and 2 of group 1 start, and these died in it.
-fn deaths(world: &mut World, dead: &[u8]) {
+fn deaths(world: &mut Scene, dead: &[u8]) {
     world.config.services.clear();
     world.happens(|view| {
         let group = view.groups.create(Label::named("sample"), Label([7; 16])).unwrap_or(0);
@@ -182,31 +163,31 @@ fn deaths(world: &mut World, dead: &[u8]) {
 
 #[test]
 fn each_dead_member_is_recovered_by_one_living_one() {
-    let mut world = World::new(Lowest);
+    let mut world = Scene::serving(Lowest);
     deaths(&mut world, &[3, 9]);
     let recovery = Service::Recovery(1);
-    assert!(world.look());
+    assert!(world.assign());
     assert_eq!([3, 9].map(|dead| world.owner(recovery, dead).0), [1, 2], "spread over the members");
     assert!(!world.says(recovery, 7, true), "nobody was given that");
-    assert!(world.says(recovery, 3, true) && world.look());
+    assert!(world.says(recovery, 3, true) && world.assign());
     assert!(world.view.takeovers.get(recovery, NodeId::new(3)).is_none());
-    let fate = |world: &World, node| world.view.groups.fate(1, NodeId::new(node)).map(|row| row.standing);
+    let fate = |world: &Scene, node| world.view.groups.fate(1, NodeId::new(node)).map(|row| row.standing);
     assert_eq!((fate(&world, 3), fate(&world, 9)), (Some(Standing::Recovered), Some(Standing::Dead)));
     let token = world.row(recovery, 9).token;
     world.confirmed(2);
-    assert!(world.look());
+    assert!(world.assign());
     assert_eq!(world.owner(recovery, 9).0, 1, "its owner died");
     assert!(world.row(recovery, 9).token > token);
 }
 
 #[test]
 fn more_deaths_than_there_is_room_for_wait_and_are_not_lost() {
-    let mut world = World::new(Lowest);
+    let mut world = Scene::serving(Lowest);
     let dead: std::vec::Vec<u8> = (100..200).collect();
     deaths(&mut world, &dead);
     let mut recovered = 0;
     for _ in 0..10 {
-        world.look();
+        world.assign();
         let rows: std::vec::Vec<TakeoverRow> = world.view.takeovers.rows().to_vec();
         assert!(rows.len() <= TAKEOVERS_MAX - SERVICES_MAX, "places for named services stay free");
         recovered += rows.len();
