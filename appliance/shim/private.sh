@@ -3,8 +3,8 @@
 # Takes from the kernel's source the two headers of OCFS2's cluster stack that no headers package ships.
 # usage: private.sh [linux-source-6.1.tar.xz]; run in the folder of the module.
 set -eu
+[ -r private/stackglue.h ] && [ -r private/dlm/dlmapi.h ] && exit 0
 source=${1:-/usr/src/linux-source-6.1.tar.xz}
 [ -r "$source" ] || { echo "private.sh: $source is missing: apt-get install linux-source-6.1" >&2; exit 1; }
-[ -r private/stackglue.h ] && [ -r private/dlm/dlmapi.h ] && exit 0
 mkdir -p private
 tar -C private -xf "$source" --wildcards --strip-components=3 '*/fs/ocfs2/stackglue.h' '*/fs/ocfs2/dlm/dlmapi.h'
