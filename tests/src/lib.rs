@@ -3,6 +3,7 @@
 //! Owns no test itself; those are in the folder beside this one. Must never be used by the product.
 
 pub mod flood;
+pub mod lone;
 pub mod model;
 pub mod mutations;
 pub mod runner;

@@ -20,10 +20,11 @@ use palisade_core::wire::node::{
     Fate, Gasp, Given, Group, Message, NodeEvent, NodeState, Refusal, Section, StartNode, Takeover, Target, ViewNode,
     What,
 };
-use palisade_images::{House, node, setup};
+use palisade_images::{House, node};
 use palisade_qemu::plan::KERNEL_WORDS;
 use palisade_qemu::process::Child;
 use palisade_qemu::rundir::RunDir;
+use palisade_tests::lone::{connect, start_vsock};
 
 const NODE: NodeId = NodeId::new(2);
 const HOST: HostId = HostId::new(1);
@@ -272,19 +273,6 @@ fn entry_bytes(entry: &StartNode) -> [u8; StartNode::BYTES] {
     bytes
 }
 
-/// The other end of the guest's vsock device.
-fn start_vsock(run: &Path) -> Child {
-    let program = setup::cargo_install(&House::here(), "vhost-device-vsock", "0.3.0").unwrap_or_else(|e| panic!("{e}"));
-    let vm = format!("guest-cid=4,uds-path={0}/vsock,socket={0}/vhost,groups=palisade", run.display());
-    let child = Child::spawn(Command::new(program).args(["--vm", &vm]).stdin(Stdio::null())).unwrap();
-    let end = Instant::now() + SOON;
-    while !run.join("vhost").exists() {
-        assert!(Instant::now() < end, "vhost-device-vsock does not listen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child
-}
-
 /// Answers one request after the other, on one connection each, until `answer` has nothing to say.
 fn play_appliance(listener: &UnixListener, answer: impl Fn(Message) -> Option<(Message, Vec<u8>)>) {
     for stream in listener.incoming() {
@@ -319,18 +307,6 @@ fn command_over_vsock(run: &Path, words: &str) -> Vec<String> {
         }
     }
     lines
-}
-
-/// QEMU needs a moment until it listens.
-fn connect(path: &Path) -> UnixStream {
-    let end = Instant::now() + SOON;
-    loop {
-        match UnixStream::connect(path) {
-            Ok(stream) => return stream,
-            Err(error) => assert!(Instant::now() < end, "cannot connect to {}: {error}", path.display()),
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]

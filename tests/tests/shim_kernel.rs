@@ -5,9 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::fs;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -25,6 +24,7 @@ use palisade_qemu::plan::KERNEL_WORDS;
 use palisade_qemu::process::Child;
 use palisade_qemu::rundir::RunDir;
 use palisade_qemu::volume::{Members, Volume};
+use palisade_tests::lone::{connect, start_vsock};
 
 const NODE: NodeId = NodeId::new(1);
 const HOST: HostId = HostId::new(1);
@@ -211,31 +211,6 @@ fn answer(message: &Message, manner: &mut Manner) -> Option<(Message, u32)> {
         }
         _ => None,
     }
-}
-
-fn connect(path: &Path) -> UnixStream {
-    let end = Instant::now() + SOON;
-    loop {
-        match UnixStream::connect(path) {
-            Ok(stream) => return stream,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {}
-            Err(error) => panic!("{}: {error}", path.display()),
-        }
-        assert!(Instant::now() < end, "{} does not open", path.display());
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
-fn start_vsock(run: &Path) -> Child {
-    let program = setup::cargo_install(&House::here(), "vhost-device-vsock", "0.3.0").unwrap_or_else(|e| panic!("{e}"));
-    let vm = format!("guest-cid=4,uds-path={0}/vsock,socket={0}/vhost,groups=palisade", run.display());
-    let child = Child::spawn(Command::new(program).args(["--vm", &vm]).stdin(Stdio::null())).unwrap();
-    let end = Instant::now() + SOON;
-    while !run.join("vhost").exists() {
-        assert!(Instant::now() < end, "vhost-device-vsock does not listen");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child
 }
 
 /// The volume's label as the wire has it, and a node's start entry.

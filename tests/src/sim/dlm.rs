@@ -1,10 +1,13 @@
 //! What a guest's kernel does with its volumes: DLM, journals and named services, as far as fencing concerns them.
 //!
-//! Owns each guest's side of the groups (a model of the shim that obeys SAFETY G5), and the shared disk's journals. A journal is
+//! Owns each guest's side of the groups (a model of the shim that obeys SAFETY G5). A journal is
 //! dirty from the start of a member until it leaves, or until somebody replays it. Whoever got a recovery replays it;
 //! the others wait, since OCFS2 grants nothing of a dead node before. What is wrong is the checkers' to say.
 
+mod disk;
 mod report;
+
+pub use disk::Disk;
 
 use super::World;
 use super::check::groups::Running;
@@ -23,50 +26,6 @@ type Own = u64;
 const ASK: Own = 200_000;
 /// How often something that is waited for is looked at again.
 const LOOK: Own = 20_000;
-
-/// The journals of all volumes: which incarnations left them dirty, by volume and node.
-#[derive(Clone, Debug, Default)]
-pub struct Disk {
-    journals: BTreeMap<(u8, u8), BTreeSet<u64>>,
-    /// In which line of cluster incarnations an incarnation of a node opened its first journal (`Truth::root`).
-    lines: BTreeMap<u64, u32>,
-    /// How often a member started.
-    pub starts: u64,
-}
-
-impl Disk {
-    fn open(&mut self, volume: u8, node: u8, incarnation: u64) {
-        self.journals.entry((volume, node)).or_default().insert(incarnation);
-    }
-
-    /// Somebody mounts what nobody has open: as OCFS2 does, it replays what it finds dirty itself. Only what was
-    /// left before all memory was lost counts on that.
-    fn mount_first(&mut self, volume: u8, line: u32) {
-        let (journals, lines) = (&mut self.journals, &self.lines);
-        for (_, dirty) in journals.iter_mut().filter(|((of, _), _)| *of == volume) {
-            dirty.retain(|incarnation| lines.get(incarnation) == Some(&line));
-        }
-    }
-
-    fn close(&mut self, volume: u8, node: u8, incarnation: u64) {
-        if let Some(dirty) = self.journals.get_mut(&(volume, node)) {
-            dirty.remove(&incarnation);
-        }
-    }
-
-    /// A node's journal is replayed: what incarnations before this one left. Zero: all of it.
-    fn replay(&mut self, volume: u8, node: u8, present: u64) {
-        if let Some(dirty) = self.journals.get_mut(&(volume, node)) {
-            dirty.retain(|&incarnation| incarnation == present);
-        }
-    }
-
-    /// Who left a volume's journals dirty.
-    pub fn dirty(&self, volume: u8) -> impl Iterator<Item = (u8, u64)> + '_ {
-        let journals = self.journals.iter().filter(move |((of, _), _)| *of == volume);
-        journals.flat_map(|((_, node), dirty)| dirty.iter().map(|&incarnation| (*node, incarnation)))
-    }
-}
 
 /// How far a mount is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
