@@ -19,11 +19,14 @@ use palisade_core::wire::node::{
 };
 use palisade_images::{House, setup};
 
+mod interop_support;
+
+use interop_support::MACHINE;
+
 const NODE: NodeId = NodeId::new(2);
 const INCARNATION: u64 = 0x1122_3344_5566_7788;
 const VOLUME: Label = Label([0xab; 16]);
 const CLUSTER: Cluster = Cluster { number: 3, random: 33 };
-const MACHINE: [&str; 6] = ["frame.c", "session.c", "group.c", "start.c", "takeover.c", "tell.c"];
 
 fn shim() -> PathBuf {
     House::here().root().join("appliance/shim")
@@ -41,6 +44,7 @@ fn compile(name: &str) -> PathBuf {
         .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Werror", "-Iuser"])
         .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
         .args(MACHINE)
+        .args(if name == "fuzz" { ["user/judge.c"].as_slice() } else { &[] })
         .arg(format!("user/{name}.c"))
         .arg("-o")
         .arg(&program)

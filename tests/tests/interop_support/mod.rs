@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 /// Longest wait for anything on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The shim's part that decides and never acts: what compiles in user space.
+pub const MACHINE: [&str; 6] = ["frame.c", "session.c", "group.c", "start.c", "takeover.c", "tell.c"];
+
 /// A directory of this test's own under target/.
 pub fn run_dir(name: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
