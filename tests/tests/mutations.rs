@@ -37,6 +37,8 @@ noticed! {
     e2_the_end_of_any_run_is_a_proof: E2,
     e6_outlets_that_were_off_one_after_the_other_are_a_proof: E6,
     f1_an_order_is_good_for_ever: F1,
+    f4_a_cold_start_forgets_who_is_condemned: F4,
+    f4_the_condemned_are_brought_messages: F4Mail,
     f6_both_ends_of_a_cut_go: F6,
     g1_a_member_starts_before_the_view_is_committed: G1,
     g2_a_death_is_forgotten_with_the_next_start: G2,
@@ -46,8 +48,8 @@ noticed! {
 
 /// The rules without which somebody must notice something.
 const WANTED: &[&str] = &[
-    "A1", "A2", "A3", "A4", "A5", "B1", "B2", "B4", "C2", "C3", "D1", "D2", "D3", "E1", "E2", "E6", "F1", "F6", "G1",
-    "G2", "G3", "I1",
+    "A1", "A2", "A3", "A4", "A5", "B1", "B2", "B4", "C2", "C3", "D1", "D2", "D3", "E1", "E2", "E6", "F1", "F4", "F6",
+    "G1", "G2", "G3", "I1", "I2",
 ];
 
 /// Those of them that no story needs yet.

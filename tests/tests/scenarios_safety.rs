@@ -34,6 +34,8 @@ ends_well! {
     e2_the_end_of_an_earlier_run_is_nothing_about_this_one: E2,
     e6_an_outlet_that_is_on_again_is_no_proof: E6,
     f1_an_order_that_comes_late_to_a_minority_is_refused: F1,
+    f4_who_is_condemned_is_so_after_a_cold_start: F4,
+    f4_who_is_condemned_or_has_left_is_brought_no_message: F4Mail,
     f6_of_two_nodes_that_do_not_reach_each_other_one_goes_on: F6,
     g1_a_start_that_was_not_committed_reaches_nobody: G1,
     g2_a_death_is_told_until_all_have_recovered: G2,

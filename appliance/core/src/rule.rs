@@ -34,6 +34,10 @@ pub enum Rule {
     E2,
     E6,
     F1,
+    /// F4: an appliance that was condemned is so in the next cluster incarnation, too.
+    F4,
+    /// F4, I2: nothing is brought to who is condemned or has left, and nothing that they said to others.
+    F4Mail,
     /// F6: of those who do not reach each other the fewer go.
     F6,
     G1,

@@ -10,6 +10,7 @@ mod cuts;
 mod evidence;
 mod groups;
 mod leases;
+mod messages;
 mod orders;
 pub mod stage;
 mod two_hosts;
@@ -56,6 +57,9 @@ pub const STORIES: &[Story] = &[
     Story { rule: Rule::E2, id: "E2", invariant: "S2: ", tell: evidence::e2_the_end_of_an_earlier_run },
     Story { rule: Rule::E6, id: "E6", invariant: "S2: ", tell: evidence::e6_an_outlet_that_is_on_again },
     Story { rule: Rule::F1, id: "F1", invariant: "S4: ", tell: orders::f1_an_order_that_comes_late_to_a_minority },
+    Story { rule: Rule::F4, id: "F4", invariant: "F4: ", tell: cold::f4_a_condemned_appliance_remembers_it },
+    Story { rule: Rule::F4Mail, id: "F4", invariant: "S5: ", tell: messages::f4_a_message_for_the_condemned },
+    Story { rule: Rule::F4Mail, id: "I2", invariant: "I2: ", tell: messages::i2_a_message_for_one_who_has_left },
     Story { rule: Rule::F6, id: "F6", invariant: "F6: ", tell: cuts::f6_both_ends_of_a_cut_accuse_each_other },
     Story { rule: Rule::G1, id: "G1", invariant: "S7: ", tell: groups::g1_a_start_that_was_not_committed },
     Story { rule: Rule::G2, id: "G2", invariant: "S7: ", tell: groups::g2_a_death_that_not_all_were_told },

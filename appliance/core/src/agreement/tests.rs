@@ -191,7 +191,7 @@ impl World {
                 if standing == Standing::FirstBoot {
                     let election = &host.election;
                     let voted = |id: HostId| (id.get() > 255 - MORE_ROWS).then_some(9).or(election.voted(id));
-                    host.acceptor.scratch.found(Cluster { number: 1, random: 1 }, voted);
+                    host.acceptor.scratch.found(Cluster { number: 1, random: 1 }, Rules::ALL, voted);
                 }
                 let version = host.acceptor.scratch.version;
                 host.acceptor.adopt(Slot { ballot, version });

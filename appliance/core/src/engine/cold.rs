@@ -25,7 +25,7 @@ impl Engine {
         let [a, b, c, d, ..] = self.entropy.next().to_le_bytes();
         let cluster = Cluster { number, random: u32::from_le_bytes([a, b, c, d]).max(1) };
         let election = &self.election;
-        self.acceptor.scratch.found(cluster, |host| election.voted(host));
+        self.acceptor.scratch.found(cluster, self.rules, |host| election.voted(host));
         let word = if standing == Standing::Cold { "cold start" } else { "first boot" };
         log::warn!("{word}: begins cluster incarnation {cluster}");
     }

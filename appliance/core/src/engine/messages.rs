@@ -172,7 +172,7 @@ impl Engine {
     fn may_hear(&self, endpoint: usize) -> bool {
         let end = &self.messaging.endpoints()[endpoint];
         let row = self.view().node(end.node);
-        row.incarnation != end.incarnation || row.state == NodeState::Up
+        row.incarnation != end.incarnation || row.state == NodeState::Up || !self.rules.holds(Rule::F4Mail)
     }
 
     fn on_open(&mut self, peer: Peer, ends: Ends, receiver: Incarnation, open: (u64, Incarnation, u64)) {
@@ -204,7 +204,8 @@ impl Engine {
         let speaks = |&endpoint: &usize| {
             let sender = self.messaging.receivers.sender(endpoint, ends.from);
             // What is condemned speaks no more (SAFETY F4).
-            row.state == NodeState::Up && row.incarnation == sender && row.host == peer.host
+            let up = row.state == NodeState::Up || !self.rules.holds(Rule::F4Mail);
+            up && row.incarnation == sender && row.host == peer.host
         };
         match self.end_of(ends).filter(|&it| self.may_hear(it)).filter(speaks) {
             Some(endpoint) => self.messaging.take(peer, ends.from, endpoint, carry, bytes, &mut self.outbox),

@@ -26,6 +26,7 @@ use crate::id::{BootId, Cluster, HostId, Incarnation, NodeId, Run, WHOEVER};
 use crate::limits::{
     GROUPS_MAX, HISTORY_MAX, HOLDS_MAX, HOSTS_MAX, ID_SLOTS, MEMBERSHIPS_MAX, NODES_MAX, TAKEOVERS_MAX,
 };
+use crate::rule::{Rule, Rules};
 use crate::status::{HistoryEntry, HostState, Reason};
 use crate::who::Who;
 use crate::wire::node::{NodeState, Target};
@@ -119,7 +120,7 @@ impl State {
     /// Begins a cluster incarnation: this is its first view. What the rows say of nodes stays as a memory (SAFETY B7); of
     /// hosts only the boot does, so that nobody votes in it but whoever is admitted to it (A4). `voters`: the appliances
     /// that voted for it, by host. They are its members; a condemned one stays condemned (F4, F5).
-    pub fn found(&mut self, cluster: Cluster, voters: impl Fn(HostId) -> Option<Incarnation>) {
+    pub fn found(&mut self, cluster: Cluster, rules: Rules, voters: impl Fn(HostId) -> Option<Incarnation>) {
         // Nobody was ever welcomed under one that was still collecting.
         if self.stage != Stage::Collecting {
             self.before = self.cluster;
@@ -131,7 +132,7 @@ impl State {
             let voted = voters(host);
             let same = voted == Some(row.incarnation);
             *row = match (voted, row.state) {
-                (Some(_), HostState::Condemned) if same => *row,
+                (Some(_), HostState::Condemned) if same && rules.holds(Rule::F4) => *row,
                 (Some(_), HostState::Down) if same => HostRow { boot: row.boot, ..HostRow::NONE },
                 (Some(incarnation), _) => {
                     HostRow { state: HostState::Member, incarnation, boot: row.boot, ..HostRow::NONE }
