@@ -221,3 +221,30 @@ fn a_vm_that_exits_is_gone_no_sooner_for_being_killed() {
 fn the_ballot_of_another_cluster_incarnation_says_nothing_about_ours() {
     let _report = told(shape_of(3_113_873, None, None), 3_113_873, Trace::Kept);
 }
+
+/// A barrier of one volume waits for the death of a host that cannot be proven yet, and names an earlier life of a node which
+/// is back in another volume meanwhile: who reaches it there does not accuse it of being another one (seed 21464).
+#[test]
+fn who_is_back_in_one_volume_is_not_accused_for_a_barrier_that_waits_in_another() {
+    for seed in 0..3 {
+        let mut world = whole(3, seed);
+        let leader = world.leader().unwrap();
+        let others: Vec<u8> = (1..=3).filter(|&host| host != leader).collect();
+        let (lost, boots) = (others[0], others[1]);
+        (1..=3).for_each(|node| world.wants(node, 2, true));
+        [leader, boots].iter().for_each(|&node| world.wants(node, 1, true));
+        back(&mut world);
+        world.bmcs.insert(lost, Bmc::Dead);
+        world.power_off(lost);
+        world.run_ms(3_000);
+        world.reset_guest(boots);
+        let shared = |w: &World| w.guests[&boots].dlm.running(1).is_some_and(|running| running.set.len() == 2);
+        assert!(world.run_until_true(10_000, shared), "seed {seed}: it is back in one\n{}", world.story());
+        assert!(world.guests[&boots].dlm.running(2).is_none(), "seed {seed}: the other one waits");
+        let old = world.guests[&boots].incarnation;
+        world.run_ms(15_000);
+        assert_eq!(world.guests[&boots].incarnation, old, "seed {seed}: nobody condemns it\n{}", world.story());
+        world.bmcs.insert(lost, Bmc::Works(5_000));
+        back(&mut world);
+    }
+}

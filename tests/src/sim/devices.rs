@@ -210,6 +210,7 @@ impl World {
             Mood::Paused => {
                 guest.mood = mood;
                 guest.clock.stand(now, true);
+                self.wires.stand(now, node, true);
             }
             Mood::Well | Mood::Hung | Mood::Reset => guest.mood = mood,
         }

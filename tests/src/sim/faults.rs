@@ -84,6 +84,7 @@ impl World {
                 guest.clock.stand(now, frozen);
             }
             guest.wake = 0;
+            self.wires.stand(now, guest.node, guest.frozen || guest.mood == Mood::Paused);
             awake.push((guest.node, guest.vm));
         }
         if frozen {
@@ -166,6 +167,7 @@ impl World {
                 guest.mood = Mood::Well;
                 guest.clock.stand(now, false);
                 guest.wake = 0;
+                self.wires.stand(now, node, guest.frozen);
                 self.node_tick(node, vm);
             }
             Mood::Reset => {

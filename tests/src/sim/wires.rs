@@ -29,6 +29,9 @@ pub struct Wires {
     since: BTreeMap<(u8, u8), Micros>,
     /// Those that did not until a while ago: since when, until when.
     before: BTreeMap<(u8, u8), (Micros, Micros)>,
+    /// Since when each guest stands still, and stood still until a while ago: to the others that is as good as a cut.
+    stands: BTreeMap<u8, Micros>,
+    stood: BTreeMap<u8, (Micros, Micros)>,
     /// Whose shims say that nobody answers, and whose ever said so.
     liars: BTreeSet<u8>,
     lied: BTreeSet<u8>,
@@ -48,9 +51,31 @@ impl Wires {
     /// How long these two have not reached each other without a break that a shim would notice, until at most `ago` before now.
     #[must_use]
     pub fn parted(&self, now: Micros, one: u8, other: u8, ago: Micros) -> Micros {
-        let open = self.since.get(&pair(one, other)).map_or(0, |&since| now - since);
-        let closed = self.before.get(&pair(one, other)).filter(|(_, until)| until + ago >= now);
-        open.max(closed.map_or(0, |(since, until)| until - since))
+        let both = pair(one, other);
+        let open = self.since.get(&both).map(|&since| (since, now));
+        let mut all: Vec<(Micros, Micros)> = self.before.get(&both).copied().into_iter().chain(open).collect();
+        for node in [one, other] {
+            all.extend(self.stood.get(&node));
+            all.extend(self.stands.get(&node).map(|&since| (since, now)));
+        }
+        all.sort_unstable();
+        let mut last = (0, 0);
+        for (since, until) in all {
+            let goes_on = last.1 != 0 && last.1 + NOTICE >= since;
+            last = if goes_on { (last.0, until.max(last.1)) } else { (since, until) };
+        }
+        if last.1 + ago >= now { last.1 - last.0 } else { 0 }
+    }
+
+    /// A guest stands still, or goes on.
+    pub(super) fn stand(&mut self, now: Micros, node: u8, stands: bool) {
+        if stands {
+            self.stands.entry(node).or_insert(now);
+        } else if let Some(since) = self.stands.remove(&node) {
+            let last = self.stood.get(&node).filter(|(_, until)| until + NOTICE >= since);
+            let since = last.map_or(since, |&(first, _)| first);
+            self.stood.insert(node, (since, now));
+        }
     }
 
     /// Whether this one's shim ever lied.
@@ -169,7 +194,12 @@ impl World {
         own_peers.look_at = own + LOOK;
         let mut peers: BTreeMap<u8, (u64, bool)> = BTreeMap::new();
         for (volume, set) in self.guests[&node].dlm.sets() {
-            for (&other, &incarnation) in set.iter().filter(|(other, _)| **other != node) {
+            // A set may name an incarnation that is gone, while its barrier waits; who came back is another peer.
+            let gone = |other: u8, incarnation: u64| {
+                self.guests[&node].known.get(&other).is_some_and(|&(_, known)| known != incarnation)
+            };
+            let others = set.iter().filter(|(other, incarnation)| **other != node && !gone(**other, **incarnation));
+            for (&other, &incarnation) in others {
                 let reached = self.wires.reach(node, other) && answers(&self.guests, other, incarnation, volume);
                 let entry = peers.entry(other).or_insert((incarnation, true));
                 entry.1 &= reached && !self.wires.liars.contains(&node);
@@ -266,5 +296,19 @@ mod tests {
         };
         assert_eq!(cut_again_after(400_000), 9_999_000, "one cut, as node 4 saw it in seed 3200222");
         assert!(cut_again_after(NOTICE + 1) < 5_000_000);
+    }
+
+    /// Seed 47293: a host was suspended, and a moment after it went on the cut began.
+    #[test]
+    fn who_stands_still_is_cut_off_too_until_a_shim_can_notice_that_it_goes_on() {
+        let parted = |pause: Micros| {
+            let mut wires = Wires::default();
+            wires.stand(1_000, 2, true);
+            wires.stand(3_000_000, 2, false);
+            wires.set(3_000_000 + pause, (1, 2), true);
+            wires.parted(9_000_000, 1, 2, NOTICE)
+        };
+        assert_eq!(parted(900_000), 8_999_000);
+        assert_eq!(parted(NOTICE + 1), 6_000_000 - NOTICE - 1);
     }
 }
