@@ -179,6 +179,23 @@ fn f6_the_larger_part_stays_and_so_does_another_volume_of_who_is_no_part_of_it()
     ends_well(&mut world);
 }
 
+/// A switch breaks. One node would stay in a volume, and has to go for another one that it shares with the leader's node: then
+/// nobody has to go for it (seed 44893).
+#[test]
+fn f6_who_would_stay_in_one_volume_and_goes_for_another_costs_nobody_else() {
+    let led_by_first = |seed| Some(open(config::cluster(3), seed, [2, 3])).filter(|world| world.leader() == Some(1));
+    let mut world = (0..30).find_map(led_by_first).unwrap();
+    world.wants(1, 2, true);
+    world.wants(2, 2, true);
+    assert!(world.run_until_true(20_000, World::at_peace), "{}", world.story());
+    world.run_ms(1_000);
+    let since = world.now;
+    world.part_wires(&[1, 2, 3], &[1, 2, 3], true);
+    just_these_go(&mut world, since, &[2]);
+    assert!(world.guests[&1].dlm.running(2).is_some() && world.guests[&3].dlm.running(VOLUME).is_some());
+    ends_well(&mut world);
+}
+
 #[test]
 fn f6_a_cut_in_one_direction_is_one() {
     for (from, to) in [(1, 2), (2, 1)] {

@@ -33,39 +33,61 @@ pub fn decide(facts: &Facts<'_>, next: &mut State, ration: &mut Ration) -> bool 
         return false;
     }
     let mut changed = false;
-    for group in (1u8..).take(GROUPS_MAX) {
-        changed |= decide_group(facts, next, group, ration);
+    // Who stays in one group may have to go for another one: that is decided first, since without him nobody goes here.
+    let mut all = [Sides::NONE; GROUPS_MAX];
+    for (group, sides) in (1u8..).zip(&mut all) {
+        *sides = divide(facts, next, group).unwrap_or(Sides::NONE);
+    }
+    let waits = |at: usize| all.iter().enumerate().any(|(other, sides)| other != at && sides.go.meets(&all[at].stay));
+    // Where each waits for another one the first does not.
+    let free = (0..GROUPS_MAX).find(|&at| !all[at].go.is_empty() && !waits(at));
+    let first = free.or_else(|| all.iter().position(|sides| !sides.go.is_empty()));
+    for ((group, at), sides) in (1u8..).zip(0..).zip(&all).filter(|(_, sides)| !sides.go.is_empty()) {
+        // A member that was condemned just now opens a barrier in this very view.
+        if (Some(at) == first || !waits(at)) && is_whole(next, group) && ration.take_side(sides.go.len()) {
+            for node in sides.go.iter() {
+                log::warn!("the DLM of {node} is cut off from its group");
+                next.condemn(Target::Node(node), Reason::CutOff, next.version);
+            }
+            changed = true;
+        }
     }
     changed
 }
 
-fn decide_group(facts: &Facts<'_>, next: &mut State, group: GroupNumber, ration: &mut Ration) -> bool {
+/// What is to become of a group: who stays, and who goes now.
+#[derive(Clone, Copy)]
+struct Sides {
+    stay: NodeSet,
+    go: NodeSet,
+}
+
+impl Sides {
+    const NONE: Self = Self { stay: NodeSet::EMPTY, go: NodeSet::EMPTY };
+}
+
+fn is_whole(next: &State, group: GroupNumber) -> bool {
+    next.groups.members(group).iter().all(|row| life(next, row.node, row.incarnation) == Life::Lives)
+}
+
+/// Who goes, and for whom, if anybody goes now.
+fn divide(facts: &Facts<'_>, next: &State, group: GroupNumber) -> Option<Sides> {
     let row = next.groups.get(group);
-    // A member that was condemned just now opens a barrier in this very view.
-    let whole = next.groups.members(group).iter().all(|row| life(next, row.node, row.incarnation) == Life::Lives);
-    if !row.volume.is_some() || row.phase != Phase::Idle || !whole {
-        return false;
+    if !row.volume.is_some() || row.phase != Phase::Idle || !is_whole(next, group) {
+        return None;
     }
     let picture = picture(facts, next, group, &|one, other| counts(facts.config, next, one, other));
     if picture.ends || !picture.is_long() {
-        return false;
+        return None;
     }
     let stay = picture.stay();
     let outside = picture.members.without(&stay);
     let strict = facts.rules.holds(Rule::F6);
     let due = |node: &NodeId| picture.long(*node).meets(&stay) || !strict && !picture.long(*node).is_empty();
-    let going: NodeSet = if strict { outside } else { picture.members }.iter().filter(due).collect();
+    let go: NodeSet = if strict { outside } else { picture.members }.iter().filter(due).collect();
     // A side goes as a whole: alone, one of it would leave the others in a barrier in which nobody can recover.
-    let late = outside.without(&going).iter().any(|node| picture.apart(node).meets(&stay));
-    if going.is_empty() || late && !picture.is_overdue() || !ration.take_side(going.len()) {
-        return false;
-    }
-    let version = next.version;
-    for node in going.iter() {
-        log::warn!("the DLM of {node} is cut off from {} nodes", picture.long(node).len());
-        next.condemn(Target::Node(node), Reason::CutOff, version);
-    }
-    true
+    let late = outside.without(&go).iter().any(|node| picture.apart(node).meets(&stay));
+    (!late || picture.is_overdue()).then_some(Sides { stay, go })
 }
 
 /// Which of those that are late in a barrier are to go for it. Members that do not reach each other all wait for each other: then
