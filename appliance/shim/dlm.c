@@ -302,7 +302,8 @@ int pal_dlm_store(const char *space, const char *attribute, const char *text)
 	found = pal_attribute(lockspace, attribute);
 	if (found)
 		result = get_ktype(lockspace)->sysfs_ops->store(lockspace,
-				found, text, strlen(text));
+								found, text,
+								strlen(text));
 	kobject_put(lockspace);
 	return result < 0 ? result : 0;
 }

@@ -114,6 +114,12 @@ static void pal_take(const u8 *bytes, u32 count)
 	}
 }
 
+static bool pal_chan_due(void)
+{
+	return READ_ONCE(pal_kicked) || pal_channel_pending() ||
+	       kthread_should_stop();
+}
+
 static int pal_chan(void *unused)
 {
 	while (!kthread_should_stop()) {
@@ -127,10 +133,9 @@ static int pal_chan(void *unused)
 		due = due > now ? min(due - now, 3600000000ull) : 0;
 		if (due)
 			wait_event_interruptible_hrtimeout(pal_chan_wait,
-					READ_ONCE(pal_kicked) ||
-					pal_channel_pending() ||
-					kthread_should_stop(),
-					ns_to_ktime(due * 1000));
+							   pal_chan_due(),
+							   ns_to_ktime(due *
+								       1000));
 		WRITE_ONCE(pal_kicked, false);
 		pal_channel_receive(pal_take);
 	}

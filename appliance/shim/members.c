@@ -349,8 +349,8 @@ static int pal_worker(void *unused)
 		long wait = msecs_to_jiffies(soon ? PAL_POLL_MS : PAL_IDLE_MS);
 
 		wait_event_interruptible_timeout(pal_worker_wait,
-				READ_ONCE(pal_worker_due) ||
-				kthread_should_stop(), wait);
+						 READ_ONCE(pal_worker_due) ||
+						 kthread_should_stop(), wait);
 		WRITE_ONCE(pal_worker_due, false);
 		soon = false;
 		mutex_lock(&pal_members_lock);

@@ -37,7 +37,8 @@ static struct dentry *pal_debugfs;
 static u32 pal_rounds[PAL_ROUNDS];
 static u64 pal_round_count;
 
-static void pal_event_format(const char *format, va_list arguments)
+static __printf(1, 0)
+void pal_event_format(const char *format, va_list arguments)
 {
 	unsigned long flags;
 	struct pal_event *event;
@@ -111,8 +112,9 @@ static int pal_list(char *into, int room, const struct pal_group *group,
 
 	for (at = 0; at < group->known_count; at++) {
 		const struct pal_entry *entry = &group->known[at];
+		bool is_member = entry->fate == PAL_FATE_MEMBER;
 
-		if ((entry->fate == PAL_FATE_MEMBER) != members)
+		if (is_member != members)
 			continue;
 		count += scnprintf(into + count, room - count,
 				   "%s%u:%s%s%016llx", count ? "," : "",

@@ -23,7 +23,7 @@
 
 #define PAL_LOOK_MS	250
 #define PAL_AGAIN_US	1000000
-#define PAL_QUIET	(HZ / 3)	/* no acknowledgement for so long */
+#define PAL_QUIET	(HZ / 3)	/* nothing is acknowledged for so long */
 #define PAL_DLM_PORT	21064
 
 static uint cut_ms = 1000;

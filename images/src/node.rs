@@ -86,14 +86,7 @@ impl NodeImage {
 /// # Errors
 /// If packages are missing and cannot be installed, or something does not compile.
 pub fn build(house: &House) -> Result<NodeImage, Error> {
-    let folder = house.images().join("node");
-    make_folder(&folder)?;
-    let lock_path = folder.join("lock");
-    let lock = File::create(&lock_path).map_err(|error| Error::file("create", &lock_path, &error))?;
-    // Several tests may want the image at once; the lock goes with the file at the end of this function.
-    lock.lock().map_err(|error| Error::file("lock", &lock_path, &error))?;
-    setup::ensure(&PACKAGES)?;
-    let kernel = debian::prepare(&folder)?;
+    let (folder, kernel, _lock) = prepare(house)?;
     let image = NodeImage::of(house);
     let inputs = inputs(house, &kernel)?;
     let note = folder.join("inputs");
@@ -110,6 +103,37 @@ pub fn build(house: &House) -> Result<NodeImage, Error> {
     write_bytes(&image.initrd, &file_system(house, &kernel, &ours)?)?;
     write(&note, &inputs)?;
     Ok(image)
+}
+
+/// The folder, the kernel in it, and a lock: several tests may want the image at once; it goes with the file.
+fn prepare(house: &House) -> Result<(PathBuf, Kernel, File), Error> {
+    let folder = house.images().join("node");
+    make_folder(&folder)?;
+    let lock_path = folder.join("lock");
+    let lock = File::create(&lock_path).map_err(|error| Error::file("create", &lock_path, &error))?;
+    lock.lock().map_err(|error| Error::file("lock", &lock_path, &error))?;
+    setup::ensure(&PACKAGES)?;
+    let kernel = debian::prepare(&folder)?;
+    Ok((folder, kernel, lock))
+}
+
+/// What compiler and sparse say about the shim with all warnings on; empty: nothing.
+///
+/// # Errors
+/// If packages are missing and cannot be installed, or it does not compile at all.
+pub fn shim_warnings(house: &House) -> Result<String, Error> {
+    let (folder, kernel, _lock) = prepare(house)?;
+    setup::ensure(&["sparse"])?;
+    ours::warnings(house, &folder, &kernel)
+}
+
+/// The kernel's own checker of style, of the version that the shim is built for.
+///
+/// # Errors
+/// If the kernel's sources cannot be fetched.
+pub fn checkpatch(house: &House) -> Result<PathBuf, Error> {
+    let (folder, kernel, _lock) = prepare(house)?;
+    Ok(debian::sources(&folder, &kernel)?.join("scripts/checkpatch.pl"))
 }
 
 fn file_system(house: &House, kernel: &Kernel, ours: &Ours) -> Result<Vec<u8>, Error> {

@@ -91,8 +91,55 @@ fn fetch(folder: &Path, root: &Path) -> Result<Kernel, Error> {
     Ok(Kernel { release, version, folder: root.to_path_buf() })
 }
 
-/// Headers that Debian does not ship for modules, out of the kernel's own sources: `private.sh` of a module takes those that
-/// it needs to `private` beside it.
+/// What is wanted out of the kernel's own sources: headers that Debian does not ship for modules, and the style's checker.
+const WANTED: [&str; 5] = [
+    "fs/ocfs2/stackglue.h",
+    "fs/ocfs2/dlm/dlmapi.h",
+    "scripts/checkpatch.pl",
+    "scripts/spelling.txt",
+    "scripts/const_structs.checkpatch",
+];
+
+/// The folder with those files of the kernel's sources that are wanted here.
+///
+/// # Errors
+/// If apt cannot fetch the sources.
+pub fn sources(folder: &Path, kernel: &Kernel) -> Result<PathBuf, Error> {
+    let place = folder.join("source");
+    let note = place.join("inputs");
+    let inputs = format!("{} {}\n{}", kernel.release, kernel.version, WANTED.join("\n"));
+    if fs::read_to_string(&note).is_ok_and(|known| known == inputs) {
+        return Ok(place);
+    }
+    if place.exists() {
+        fs::remove_dir_all(&place).map_err(|error| Error::file("remove", &place, &error))?;
+    }
+    let package = place.join("package");
+    make_folder(&package)?;
+    let series: Vec<&str> = kernel.release.split('.').take(2).collect();
+    let name = format!("linux-source-{}", series.join("."));
+    println!("fetching the kernel's sources for the headers that modules do not get, 140 MB");
+    let wanted = format!("{name}={}", kernel.version);
+    run::output(Command::new("apt-get").arg("download").arg(wanted).current_dir(&package))?;
+    let entries = fs::read_dir(&package).map_err(|error| Error::file("read", &package, &error))?;
+    let packed = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|x| x == "deb"));
+    let packed = packed.ok_or_else(|| Error(format!("apt-get left no package of {name}")))?;
+    run::output(Command::new("dpkg-deb").arg("--extract").arg(&packed).arg(&package))?;
+    let archive = package.join("usr/src").join(format!("{name}.tar.xz"));
+    run::output(
+        Command::new("tar")
+            .arg("-xf")
+            .arg(&archive)
+            .args(["--strip-components=1", "--wildcards"])
+            .args(WANTED.map(|file| format!("*/{file}")))
+            .current_dir(&place),
+    )?;
+    fs::remove_dir_all(&package).map_err(|error| Error::file("remove", &package, &error))?;
+    write(&note, &inputs)?;
+    Ok(place)
+}
+
+/// The headers that a module wants out of the kernel's own sources: its `private.sh` takes them to `private` beside it.
 ///
 /// # Errors
 /// If apt cannot fetch the sources, or the script fails.
@@ -103,20 +150,8 @@ pub fn private_headers(folder: &Path, module: &Path, kernel: &Kernel) -> Result<
     if module.join("private").is_dir() && fs::read_to_string(&note).is_ok_and(|known| known == inputs) {
         return Ok(());
     }
-    let place = folder.join("source");
-    make_folder(&place)?;
-    let series: Vec<&str> = kernel.release.split('.').take(2).collect();
-    let name = format!("linux-source-{}", series.join("."));
-    println!("fetching the kernel's sources for the headers that modules do not get, 140 MB");
-    let package = format!("{name}={}", kernel.version);
-    run::output(Command::new("apt-get").arg("download").arg(package).current_dir(&place))?;
-    let entries = fs::read_dir(&place).map_err(|error| Error::file("read", &place, &error))?;
-    let packed = entries.flatten().map(|entry| entry.path()).find(|path| path.extension().is_some_and(|x| x == "deb"));
-    let packed = packed.ok_or_else(|| Error(format!("apt-get left no package of {name}")))?;
-    run::output(Command::new("dpkg-deb").arg("--extract").arg(&packed).arg(&place))?;
-    let archive = place.join("usr/src").join(format!("{name}.tar.xz"));
-    run::output(Command::new("sh").arg("private.sh").arg(&archive).current_dir(module))?;
-    fs::remove_dir_all(&place).map_err(|error| Error::file("remove", &place, &error))?;
+    let source = sources(folder, kernel)?;
+    run::output(Command::new("sh").arg("private.sh").arg(&source).current_dir(module))?;
     write(&note, &inputs)
 }
 

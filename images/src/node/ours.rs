@@ -72,10 +72,38 @@ fn programs(house: &House, folder: &Path, packages: &[&str]) -> Result<PathBuf, 
     Ok(target.join(TARGET).join("release"))
 }
 
-/// A module, built against the kernel's headers in a copy of its folder: kbuild leaves its files beside the sources.
+/// A module, built against the kernel's headers.
 fn module(house: &House, folder: &Path, kernel: &Kernel, sources: &str, name: &str) -> Result<Vec<u8>, Error> {
     let place = folder.join(name);
-    make_folder(&place)?;
+    copy_sources(house, folder, kernel, sources, &place)?;
+    run::output(&mut kbuild(kernel, &place))?;
+    // What a debugger wants is large and names the folder of the build; the build id is a digest of that.
+    let less = ["--strip-debug", "--remove-section=.note.gnu.build-id"];
+    let built = place.join(format!("{name}.ko"));
+    run::output(Command::new("strip").args(less).arg(&built))?;
+    read(&built)
+}
+
+/// What the compiler with all warnings of kbuild, and sparse, say about the shim; empty: nothing.
+///
+/// # Errors
+/// If it does not compile at all.
+pub fn warnings(house: &House, folder: &Path, kernel: &Kernel) -> Result<String, Error> {
+    let place = folder.join("palisade-checked");
+    // What is compiled already says nothing any more.
+    if place.exists() {
+        fs::remove_dir_all(&place).map_err(|error| Error::file("remove", &place, &error))?;
+    }
+    copy_sources(house, folder, kernel, SHIM, &place)?;
+    let mut command = kbuild(kernel, &place);
+    let output = command.args(["W=1", "C=2"]).output().map_err(|error| Error(format!("cannot start make: {error}")))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if output.status.success() { Ok(said) } else { Err(Error(format!("the shim does not compile: {said}"))) }
+}
+
+/// A copy of a module's folder: kbuild leaves its files beside the sources.
+fn copy_sources(house: &House, folder: &Path, kernel: &Kernel, sources: &str, place: &Path) -> Result<(), Error> {
+    make_folder(place)?;
     let from = house.root().join(sources);
     let entries = fs::read_dir(&from).map_err(|error| Error::file("read", &from, &error))?;
     for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()) {
@@ -87,25 +115,24 @@ fn module(house: &House, folder: &Path, kernel: &Kernel, sources: &str, name: &s
         }
     }
     if place.join("private.sh").exists() {
-        debian::private_headers(folder, &place, kernel)?;
+        debian::private_headers(folder, place, kernel)?;
     }
+    Ok(())
+}
+
+/// The flavour's Makefile includes the common one by the path that it would have if it were installed; so the common one
+/// is called, with the flavour as its output folder.
+fn kbuild(kernel: &Kernel, place: &Path) -> Command {
     let (common, flavour) = kernel.headers();
     let assign = |name: &str, path: &Path| format!("{name}={}", path.display());
-    // The flavour's Makefile includes the common one by the path that it would have if it were installed; so the common
-    // one is called, with the flavour as its output folder.
-    run::output(
-        Command::new("make")
-            .arg("-C")
-            .arg(&common)
-            .arg(assign("O", &flavour))
-            .arg("ARCH=x86")
-            .arg(assign("M", &place))
-            .arg("modules")
-            .env_remove("MAKEFLAGS"),
-    )?;
-    // What a debugger wants is large and names the folder of the build; the build id is a digest of that.
-    let less = ["--strip-debug", "--remove-section=.note.gnu.build-id"];
-    let built = place.join(format!("{name}.ko"));
-    run::output(Command::new("strip").args(less).arg(&built))?;
-    read(&built)
+    let mut command = Command::new("make");
+    command
+        .arg("-C")
+        .arg(&common)
+        .arg(assign("O", &flavour))
+        .arg("ARCH=x86")
+        .arg(assign("M", place))
+        .arg("modules")
+        .env_remove("MAKEFLAGS");
+    command
 }

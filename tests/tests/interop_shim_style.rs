@@ -1,0 +1,63 @@
+//! The shim's C as the kernel's own tools see it: checkpatch, kbuild with all warnings, sparse.
+//!
+//! Owns the list of what checkpatch may say, each with its reason. It must never grow without one.
+#![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use palisade_images::{House, node, setup};
+
+/// What checkpatch is not asked about, and why.
+const IGNORED: [(&str, &str); 1] = [(
+    "LONG_LINE_STRING",
+    "an event is one line of the log, and its words are one string, so that they can be looked for",
+)];
+
+/// The module's sources; what runs in user space alone (`user/`) obeys libFuzzer's and C's names.
+fn sources() -> Vec<PathBuf> {
+    let folder = House::here().root().join("appliance/shim");
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let mut paths: Vec<_> = paths.filter(|path| path.extension().is_some_and(|end| end == "c" || end == "h")).collect();
+    paths.sort();
+    paths
+}
+
+/// What checkpatch says: whether all is well, and its words.
+fn checkpatch(files: &[PathBuf]) -> (bool, String) {
+    setup::ensure(&["perl"]).unwrap_or_else(|error| panic!("{error}"));
+    let script = node::checkpatch(&House::here()).unwrap_or_else(|error| panic!("{error}"));
+    let ignored: Vec<_> = IGNORED.iter().map(|(name, _)| *name).collect();
+    let output = Command::new("perl")
+        .arg(&script)
+        .args(["--no-tree", "--strict", "--terse", "--show-types", "--no-summary", "--ignore", &ignored.join(",")])
+        .arg("--file")
+        .args(files)
+        // It leaves a note of names with capitals where it stands.
+        .current_dir(script.parent().unwrap())
+        .output()
+        .unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn checkpatch_has_nothing_to_say() {
+    let files = sources();
+    assert!(files.len() > 20, "{files:?}");
+    let (is_clean, words) = checkpatch(&files);
+    assert!(is_clean && words.trim().is_empty(), "{words}");
+    // It would have: this is what nobody may write.
+    let bad = std::env::temp_dir().join(format!("palisade-style-{}.c", std::process::id()));
+    fs::write(&bad, "// SPDX-License-Identifier: GPL-2.0-only\nint f(void) {\n    return 1;\n}\n").unwrap();
+    let (is_clean, words) = checkpatch(std::slice::from_ref(&bad));
+    fs::remove_file(&bad).unwrap();
+    assert!(!is_clean && words.contains("OPEN_BRACE"), "{words}");
+}
+
+#[test]
+fn compiler_and_sparse_have_no_warnings() {
+    let words = node::shim_warnings(&House::here()).unwrap_or_else(|error| panic!("{error}"));
+    let warnings: Vec<_> = words.lines().filter(|line| !line.starts_with("Skipping BTF")).collect();
+    assert!(warnings.is_empty(), "{}", warnings.join("\n"));
+}
