@@ -66,6 +66,8 @@ pub fn knows_fates(
 struct Holder {
     owner: (u8, u64),
     token: u64,
+    /// The next one's token is greater than this.
+    least: u64,
     failed: bool,
     /// It was a recovery, and is done.
     done: bool,
@@ -100,7 +102,7 @@ impl Owners {
     ) {
         if let Some(holder) = self.holders.get(&key(given)) {
             assert!(
-                given.token > holder.token,
+                given.token > holder.least,
                 "S3: {given:x?} comes to node {} at {now} us after {holder:x?}",
                 owner.0
             );
@@ -112,12 +114,13 @@ impl Owners {
             );
         }
         self.given += 1;
-        self.holders.insert(key(given), Holder { owner, token: given.token, failed: false, done: false });
+        self.holders
+            .insert(key(given), Holder { owner, token: given.token, least: given.token, failed: false, done: false });
     }
 
     /// A cluster incarnation began that knows nothing of any earlier one: its tokens begin anew.
     pub fn forget_tokens(&mut self) {
-        self.holders.values_mut().for_each(|holder| holder.token = 0);
+        self.holders.values_mut().for_each(|holder| holder.least = 0);
     }
 
     /// An owner is done with a recovery: it owns nothing any more.
@@ -141,5 +144,22 @@ impl Owners {
     pub fn owner(&self, service: &str) -> Option<u8> {
         let name = palisade_core::id::Label::named(service);
         self.holders.get(&(name.0, 0, 0)).filter(|holder| !holder.failed).map(|holder| holder.owner.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use palisade_core::id::{Label, NodeId};
+
+    #[test]
+    fn who_fails_at_what_he_got_before_all_memory_was_lost_has_it_no_more() {
+        let given = |token| Given { what: What::Named(Label::named("two")), dead: NodeId::NONE, incarnation: 0, token };
+        let mut owners = Owners::default();
+        owners.given(1, [], (2, 7), &given(19));
+        owners.forget_tokens();
+        owners.failed((2, 7), &given(19));
+        assert!(owners.holders.values().all(|holder| holder.failed), "seed 74281: {owners:?}");
+        owners.given(2, [], (3, 8), &given(3));
     }
 }
