@@ -14,6 +14,8 @@ pub enum Rule {
     A3,
     /// A3 (b): what was adopted is committed before any other act.
     A3Commit,
+    /// A3: only what is committed has effects: a death is told when its proof is committed.
+    A3Down,
     /// A3 (c): an acceptor accepts only upwards.
     A3Upwards,
     A4,
@@ -34,6 +36,8 @@ pub enum Rule {
     E2,
     E6,
     F1,
+    /// F2: a host is turned on when no order for it is out.
+    F2,
     /// F4: an appliance that was condemned is so in the next cluster incarnation, too.
     F4,
     /// F4, I2: nothing is brought to who is condemned or has left, and nothing that they said to others.
@@ -45,6 +49,8 @@ pub enum Rule {
     G3,
     I1,
     I2,
+    /// DESIGN §5: only Confirmed is a proof, and a timeout is Unknown.
+    Proof,
 }
 
 /// Which rules hold. Whoever obeys one holds a copy from its start.

@@ -43,3 +43,15 @@ pub(super) fn e6_an_outlet_that_is_on_again(rules: Rules) {
     told_down(&mut world, host, 2, 30_000);
     assert!(!world.is_fed(host), "told down, and it has power\n{}", world.story());
 }
+
+/// A host hangs, with all on it, and its device takes orders and says nothing. A timeout is no proof: the host may go on.
+pub(super) fn a_device_that_says_nothing(rules: Rules) {
+    let mut world = up(rules, 3, 8);
+    let host = members(&world)[0];
+    world.bmcs.insert(host, Bmc::Dead);
+    world.freeze(host, true);
+    world.run_ms(8_000);
+    assert!(world.truth.downs.is_empty(), "nobody was told of a death\n{}", world.story());
+    world.bmcs.insert(host, Bmc::Works(5_000));
+    back(&mut world);
+}

@@ -39,6 +39,7 @@ pub const STORIES: &[Story] = &[
     Story { rule: Rule::A2, id: "A2", invariant: "S4: ", tell: orders::a2_a_leader_alone_wants_to_fence },
     Story { rule: Rule::A3, id: "A3", invariant: "S1: ", tell: agreement::a3_the_newest_by_version },
     Story { rule: Rule::A3Commit, id: "A3", invariant: "S1: ", tell: agreement::a3_adopted_and_acted_on },
+    Story { rule: Rule::A3Down, id: "A3", invariant: "S6: ", tell: orders::a3_a_death_that_cannot_be_committed },
     Story { rule: Rule::A3Upwards, id: "A3", invariant: "S1: ", tell: agreement::a3_a_late_duplicate },
     Story { rule: Rule::A4, id: "A4", invariant: "S1: ", tell: agreement::a4_a_vote_from_before_an_amnesia },
     Story { rule: Rule::A5, id: "A5", invariant: "S1: ", tell: agreement::a5_a_delta_on_another_base },
@@ -57,6 +58,7 @@ pub const STORIES: &[Story] = &[
     Story { rule: Rule::E2, id: "E2", invariant: "S2: ", tell: evidence::e2_the_end_of_an_earlier_run },
     Story { rule: Rule::E6, id: "E6", invariant: "S2: ", tell: evidence::e6_an_outlet_that_is_on_again },
     Story { rule: Rule::F1, id: "F1", invariant: "S4: ", tell: orders::f1_an_order_that_comes_late_to_a_minority },
+    Story { rule: Rule::F2, id: "F2", invariant: "F2: ", tell: orders::f2_an_executor_crashes_in_mid_attempt },
     Story { rule: Rule::F4, id: "F4", invariant: "F4: ", tell: cold::f4_a_condemned_appliance_remembers_it },
     Story { rule: Rule::F4Mail, id: "F4", invariant: "S5: ", tell: messages::f4_a_message_for_the_condemned },
     Story { rule: Rule::F4Mail, id: "I2", invariant: "I2: ", tell: messages::i2_a_message_for_one_who_has_left },
@@ -67,5 +69,6 @@ pub const STORIES: &[Story] = &[
     Story { rule: Rule::I1, id: "I1", invariant: "S3: ", tell: groups::i1_an_owner_that_is_only_slow },
     Story { rule: Rule::B2, id: "B2", invariant: "S1: ", tell: cold::b2_a_cold_start_overtakes_an_election },
     Story { rule: Rule::B4, id: "B4", invariant: "S7: ", tell: cold::b4_a_group_that_no_memory_holds },
+    Story { rule: Rule::Proof, id: "S2", invariant: "S2: ", tell: evidence::a_device_that_says_nothing },
     Story { rule: Rule::D3, id: "D3", invariant: "D3: ", tell: two_hosts::d3_both_have_slow_devices },
 ];

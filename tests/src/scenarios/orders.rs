@@ -1,7 +1,8 @@
-//! The traces of SAFETY A2 and F1: what may be ordered, and until when an order is good.
+//! The traces of SAFETY A2, A3, F1 and F2: what may be ordered, until when an order is good, and what may be told.
 
-use super::stage::{back, leader, led_by};
-use crate::sim::{Bmc, Micros, Wish, config};
+use super::stage::{back, leader, led_by, up_with};
+use crate::sim::config::Shape;
+use crate::sim::{Bmc, Micros, Mood, Wish, World, config};
 use palisade_core::fencing::Action;
 use palisade_core::rule::Rules;
 
@@ -44,4 +45,38 @@ pub(super) fn f1_an_order_that_comes_late_to_a_minority(rules: Rules) {
     let hits = world.truth.orders.iter().filter(|(_, _, target, action)| (*target, *action) == (1, Action::Off));
     assert_eq!(hits.count(), 1, "it was switched off once\n{}", world.story());
     assert!(world.truth.false_kills.is_empty(), "{:?}\n{}", world.truth.false_kills, world.story());
+}
+
+/// Host 1 hangs, and its device is slow. Whoever is to switch it off crashes while the device is about to act; the other one
+/// is quicker. What the first one began is still to come: until it cannot any more, host 1 is not turned on.
+pub(super) fn f2_an_executor_crashes_in_mid_attempt(rules: Rules) {
+    const SLOW: Micros = 5_600_000;
+    let text = config::json(5, 5).replace(r#""covers":[1],"#, r#""covers":[1],"executors":[2,3],"#);
+    let mut world = led_by(rules, config::read(&text), &[4, 5]);
+    world.bmcs.insert(1, Bmc::Works(SLOW));
+    world.freeze(1, true);
+    let off = |world: &World| world.truth.orders.iter().find(|(.., target, _)| *target == 1).map(|order| order.1);
+    assert!(world.run_until_true(3_000, |world| off(world).is_some()), "it is ordered\n{}", world.story());
+    let executor = off(&world).expect("somebody was ordered");
+    world.bmcs.insert(1, Bmc::Works(5_000));
+    world.kill_appliance(executor);
+    world.run_ms(10_000);
+    let killed = &world.truth.false_kills;
+    assert!(killed.is_empty(), "F2: host 1 was turned on, and switched off as a member: {killed:?}\n{}", world.story());
+    back(&mut world);
+}
+
+/// A leader hears nobody when a node of its own host dies. It may propose that; its other node is told of no death before that
+/// is committed: who leads next may not know of it.
+pub(super) fn a3_a_death_that_cannot_be_committed(rules: Rules) {
+    let mut world = up_with(rules, Shape { nodes: 2, ..Shape::of(3) }.config(), 16);
+    world.run_ms(300);
+    let leads = leader(&world);
+    let node = world.hosts[&leads].nodes()[0];
+    world.cut(leads, true, true, true);
+    world.hit(node, Mood::Gone);
+    world.run_ms(500);
+    assert!(world.truth.downs.is_empty(), "nobody was told yet\n{}", world.story());
+    world.cut(leads, true, true, false);
+    back(&mut world);
 }

@@ -308,6 +308,9 @@ impl Engine {
         if change(&facts, self.acceptor.next()) {
             let slot = Slot { ballot: self.proposer.ballot, version: self.acceptor.scratch.version };
             self.acceptor.adopt(slot);
+            if !self.rules.holds(Rule::A3Down) {
+                self.tell_changes();
+            }
             self.propose(now);
         } else {
             self.reports.settle(&self.acceptor.committed);

@@ -16,7 +16,7 @@ use crate::heartbeat::Watch;
 use crate::id::{Ballot, HostId, Incarnation, NodeId, Run};
 use crate::limits::{HISTORY_MAX, ID_SLOTS, LEVEL_DEVICES_MAX, LEVELS_MAX, RESEND_MS};
 use crate::outbox::Outbox;
-use crate::rule::Rules;
+use crate::rule::{Rule, Rules};
 use crate::state::{Evidence, State};
 use crate::status::HostState;
 use crate::time::{Duration, Instant};
@@ -435,8 +435,9 @@ impl Harness {
             // Whether it worked is seen when the host is heard.
             return false;
         }
-        let outs = progress.lanes.iter().filter(|lane| lane.out.attempt != 0).map(|lane| lane.out.over_at);
-        progress.quiet_at = outs.max().unwrap_or(now).max(now);
+        // What was sent to somebody who was lost meanwhile was not answered, and may still be driven (SAFETY F2).
+        let outs = progress.lanes.iter().map(|lane| lane.out.over_at.max(lane.lost_until));
+        progress.quiet_at = outs.max().filter(|_| rules.holds(Rule::F2)).unwrap_or(now).max(now);
         let (width, on_over) = (progress.width, progress.on_over);
         let Some(levels) = levels_of(config, target) else { return false };
         let lane = &mut progress.lanes[at];
@@ -444,6 +445,7 @@ impl Harness {
         let proved = match answer.verdict {
             Verdict::Confirmed(_) => !lane.reads,
             Verdict::SeenOff => lane.reads,
+            Verdict::Unknown => !rules.holds(Rule::Proof),
             _ => false,
         };
         if !proved {

@@ -85,6 +85,8 @@ impl Out {
 pub struct Lane {
     /// The order that is out.
     pub out: Out,
+    /// An order whose executor was lost may be driven until then.
+    pub lost_until: Instant,
     /// Not to go on before.
     pub next_at: Instant,
     /// The last pause.
@@ -109,6 +111,7 @@ impl Lane {
     /// At the start of the first level; all zero.
     pub const NONE: Self = Self {
         out: Out::NONE,
+        lost_until: Instant::ZERO,
         next_at: Instant::ZERO,
         pause: Duration::ZERO,
         level: 0,
@@ -246,6 +249,9 @@ pub fn repeat(
         return Some(if now < out.valid_until { out.resend_at } else { out.over_at });
     }
     log::warn!("{} {} about {}", out.executor, if lost { "is lost" } else { "did not answer" }, job.target);
+    if lane.out.action == Action::Off as u8 {
+        lane.lost_until = lane.lost_until.max(lane.out.over_at);
+    }
     lane.out = Out::NONE;
     lane.next_at = now;
     let end = end(job.levels, width, at, lane);

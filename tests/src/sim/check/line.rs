@@ -76,6 +76,11 @@ impl Line {
         self.fresh && self.begun.last().is_some_and(|(_, last)| earlier(*last))
     }
 
+    /// Whether this version, or a later one, is committed.
+    pub fn reaches(&self, version: u64) -> bool {
+        self.states.keys().any(|(known, _)| *known >= version)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.states.len()
@@ -96,9 +101,8 @@ impl Line {
 
     /// S6: what an operator was promised is committed.
     pub fn promised(&self, now: Micros, target: Target, version: u64) {
-        let committed = self.states.keys().any(|(known, _)| *known >= version);
         assert!(
-            committed,
+            self.reaches(version),
             "S6: an operator was promised {target} in version {version} at {now} us, and it is not committed"
         );
     }

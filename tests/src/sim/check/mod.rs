@@ -221,6 +221,12 @@ impl Truth {
     /// A node is told something about another one.
     pub fn told(&mut self, facts: &Facts<'_>, who: u8, message: &Message) {
         let Message::NodeDown(event) = message else { return };
+        let (about, version) = (event.node, event.version);
+        assert!(
+            self.line.reaches(version),
+            "S6: node {who} is told at {} us that {about} is down in version {version}, which nobody committed",
+            facts.now
+        );
         let key = (event.node.get(), event.incarnation);
         if event.class != Some(Class::Operator) || !self.lied.contains(&key) {
             writers::told(facts, who, key);
