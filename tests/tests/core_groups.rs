@@ -245,6 +245,30 @@ fn thirty_two_nodes_open_two_volumes_and_a_host_of_eight_dies() {
     assert!(world.truth.owners.given >= 12, "each of the dead is recovered by somebody, in each volume");
 }
 
+/// A frame has room for 37 of 40. Who hears half of a START does not start; the rest is told until it comes.
+#[test]
+fn a_start_of_forty_goes_in_parts_and_one_that_is_lost_is_told_again() {
+    for part in [0, 1] {
+        let mut world = World::new(Shape { nodes: 8, ..Shape::of(5) }.config(), 12);
+        (1..=40).for_each(|node| world.wants(node, VOLUME, true));
+        world.power_all();
+        assert!(world.run_until_true(40_000, World::at_peace), "{}", world.unrest());
+        let (victim, listener) = (9, 17);
+        world.hit(victim, Mood::Gone);
+        let (mut lost, end) = (0, world.now + 5_000_000);
+        while lost < 3 {
+            assert!(world.now < end, "part {part} was lost {lost} times\n{}", world.story());
+            world.run_until(world.now + 5);
+            lost += world.lose_start(listener, part);
+            assert!(world.guests[&listener].dlm.running(VOLUME).is_none() || lost == 0, "it starts with a half");
+        }
+        ends_well(&mut world);
+        let sets: Vec<usize> =
+            (1..=40).map(|node| world.guests[&node].dlm.running(VOLUME).unwrap().set.len()).collect();
+        assert_eq!(sets, [40; 40]);
+    }
+}
+
 #[test]
 fn a_barrier_costs_few_views_and_nothing_when_it_is_over() {
     for seed in 12..20 {

@@ -1,10 +1,12 @@
-//! What stories of cold starts need: memories that are wrong or missing, datagrams that are lost at the worst moment.
+//! What stories of cold starts and barriers need: memories that are wrong or missing, datagrams and frames that are lost at the
+//! worst moment.
 
 use super::World;
 use super::event::{Arrival, Event};
 use palisade_core::id::{HostId, NodeId};
 use palisade_core::time::Instant;
-use palisade_core::wire::node::{NodeState, ViewNode};
+use palisade_core::wire::frame::Frame;
+use palisade_core::wire::node::{Group, Message, NodeState, ViewNode};
 
 impl World {
     /// A node was told, once, that this incarnation of another one is down.
@@ -49,5 +51,19 @@ impl World {
     pub fn lose_datagrams_to(&mut self, host: u8) {
         self.queue
             .lose(|event| matches!(event, Event::Arrives { host: to, what: Arrival::Datagram(..), .. } if *to == host));
+    }
+
+    /// This part of any START that is on its way to a node is lost. How many were.
+    pub fn lose_start(&mut self, node: u8, part: u16) -> usize {
+        let mut lost = 0;
+        self.queue.lose(|event| {
+            let Event::ToNode { node: to, bytes, .. } = event else { return false };
+            let message = Frame::parse(bytes).and_then(|frame| Message::parse(&frame));
+            let is_it =
+                matches!(message, Ok(Message::Group(Group::Start { part: of, .. })) if of == part && *to == node);
+            lost += usize::from(is_it);
+            is_it
+        });
+        lost
     }
 }

@@ -236,3 +236,6 @@ fn is_claimed(facts: &Facts<'_>, next: &State, row: &TakeoverRow) -> bool {
     };
     facts.cold.volumes.claims().iter().filter(same).any(|claim| is_adopted(next, claim.node, claim.incarnation))
 }
+
+#[cfg(test)]
+mod tests;

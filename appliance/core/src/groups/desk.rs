@@ -273,3 +273,104 @@ fn start_parts(members: &[Membership]) -> u16 {
     let entries = members.iter().filter(|member| member.standing.fate().is_some()).count();
     u16::try_from(entries.div_ceil(START_ENTRIES).max(1)).unwrap_or(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::HostId;
+    use crate::limits::OUTPUTS_MAX;
+    use crate::outbox::Class;
+    use std::boxed::Box;
+    use std::vec::Vec as List;
+
+    const VOLUME: Volume = Label([7; 16]);
+    const ENTRIES: u8 = 37;
+
+    /// So many members of one group, and so many of whom a START says nothing.
+    fn rows(members: u8, leaving: u8) -> List<Membership> {
+        let standing = |number| if number > members { Standing::Leaving } else { Standing::Member };
+        let row =
+            |number| Membership { group: 1, node: NodeId::new(number), standing: standing(number), incarnation: 1 };
+        (1..=members + leaving).map(row).collect()
+    }
+
+    #[test]
+    fn a_start_goes_in_as_many_frames_as_its_entries_need() {
+        assert_eq!(usize::from(ENTRIES), START_ENTRIES);
+        for (members, leaving, parts) in [
+            (0, 3, 1),
+            (1, 0, 1),
+            (ENTRIES, 0, 1),
+            (ENTRIES, 9, 1),
+            (ENTRIES + 1, 0, 2),
+            (2 * ENTRIES, 0, 2),
+            (255, 0, 7),
+        ] {
+            let rows = rows(members, leaving);
+            assert_eq!(start_parts(&rows), parts, "{members} members, {leaving} that leave");
+            let row = GroupRow { volume: VOLUME, phase: Phase::Starting, generation: 9, ..GroupRow::NONE };
+            let mut outbox = Box::new(Outbox::EMPTY);
+            tell_step(&row, &rows, Road::Channel(2), &mut outbox);
+            for part in 0..parts {
+                let word = outbox.next_word(Class::Sessions).map(|word| (word.road, word.message));
+                let expected = Word::Group(Group::Start { volume: VOLUME, generation: 9, part, parts });
+                assert_eq!(word, Some((Road::Channel(2), expected)));
+            }
+            assert!(outbox.next_word(Class::Sessions).is_none());
+        }
+    }
+
+    /// Eight nodes are each to be told of 60 in each group, and other words leave room for a few frames.
+    #[test]
+    fn parts_that_find_no_room_are_counted_and_told_again() {
+        let mut view = Box::new(State::EMPTY);
+        let volumes = (1..=GROUPS_MAX).map(|number| Label([u8::try_from(number).unwrap_or(0); 16]));
+        for volume in volumes {
+            let group = view.groups.create(Label::named("mail"), volume).unwrap_or_default();
+            for node in (1..=60).map(NodeId::new) {
+                let _room = view.groups.put(Membership { group, node, standing: Standing::Member, incarnation: 1 });
+            }
+            let row = view.groups.get_mut(group);
+            (row.phase, row.generation) = (Phase::Starting, 9);
+        }
+        let locals: List<Local> = (0..8)
+            .map(|slot| {
+                let node = NodeId::new(slot + 1);
+                view.raise(node, HostId::new(1), 1, crate::id::Run { boot: 1, counter: 1 });
+                Local { road: Road::Channel(slot), node, incarnation: 1 }
+            })
+            .collect();
+        let (mut desk, mut outbox, mut now) = (Box::new(Desk::EMPTY), Box::new(Outbox::EMPTY), Instant::ZERO);
+        let mut heard: std::collections::BTreeSet<(u8, u8, u16)> = std::collections::BTreeSet::new();
+        let full = 8 * view.groups.iter().map(|(group, _)| start_parts(view.groups.members(group))).sum::<u16>();
+        for _ in 0..100 {
+            let other = Word::Group(Group::Leave { volume: VOLUME });
+            (0..OUTPUTS_MAX - 20).for_each(|_| outbox.say(Road::Channel(0), other));
+            desk.tell_steps(now, &view, &locals, &mut outbox);
+            let at = desk.steps.at();
+            assert!(at > now && at < Instant::FAR, "as long as somebody did not answer, it is told again");
+            now = at;
+            while let Some(word) = outbox.next_word(Class::Sessions) {
+                let (Road::Channel(slot), Word::Group(Group::Start { volume, generation, part, parts })) =
+                    (word.road, word.message)
+                else {
+                    continue;
+                };
+                heard.insert((slot, volume.0[0], part));
+                let known = (0..parts).all(|part| heard.contains(&(slot, volume.0[0], part)));
+                if known {
+                    for answer in [Group::Started { volume, generation }, Group::Recovered { volume, generation }] {
+                        desk.answer(&view, &locals[usize::from(slot)], &answer);
+                    }
+                }
+            }
+            if heard.len() == usize::from(full) {
+                break;
+            }
+        }
+        assert!(outbox.dropped(Class::Sessions) > 0, "not all found room at once");
+        assert_eq!(heard.len(), usize::from(full), "and all was heard in the end");
+        desk.tell_steps(now, &view, &locals, &mut outbox);
+        assert_eq!(desk.steps.at(), Instant::FAR, "who has answered is told nothing");
+    }
+}
