@@ -8,8 +8,10 @@ use palisade_core::state::State;
 use palisade_core::status::{HistoryEntry, HostState, Reason};
 use palisade_core::wire::node::{Message, NodeState, Operation, Refusal, Target, Wish};
 use palisade_tests::scenarios::stage::{back, members, told_down, up_with, whole};
+use palisade_tests::sim::config::Shape;
 use palisade_tests::sim::operator::{of_host, of_node};
 use palisade_tests::sim::{Bmc, Mood, World, config};
+use std::collections::BTreeSet;
 
 fn view(world: &World) -> &State {
     world.hosts[&world.leader().unwrap()].view().unwrap()
@@ -264,6 +266,40 @@ fn a_fence_names_whoever_wanted_it_across_leaders() {
     assert_eq!((record.reason, record.who.name()), (Reason::Operator, "ann@console"));
     assert_eq!(record.device, palisade_core::wire::message::LOCAL_MONITOR, "QMP did it");
     assert_eq!((record.executor, record.class), (HostId::new(node), Class::VmStopped as u8));
+}
+
+/// Twenty-four nodes end three times each. Whoever leads next tells of the last 64 ends, in order, and so does each one after it.
+#[test]
+fn the_last_64_fences_are_told_by_every_leader_that_follows() {
+    let mut world = World::new(Shape { nodes: 8, ..Shape::of(3) }.config(), 20);
+    world.power_all();
+    assert!(world.run_until_true(30_000, World::all_up), "{}", world.story());
+    for _ in 0..3 {
+        for node in 1..=24 {
+            world.hit(node, Mood::Gone);
+            world.run_ms(20);
+        }
+        assert!(world.run_until_true(120_000, World::all_up), "{}", world.story());
+    }
+    let told = |world: &World| -> Vec<(u8, u64, u64)> {
+        let view = world.hosts[&world.leader().unwrap()].view().unwrap();
+        view.history().map(|entry| (entry.node.get(), entry.incarnation, entry.confirmed_version)).collect()
+    };
+    let before = told(&world);
+    assert_eq!(before.len(), 64, "of 72");
+    assert!(before.is_sorted_by(|newer, older| newer.2 >= older.2), "the newest first: {before:?}");
+    let dead: BTreeSet<(u8, u64)> = before.iter().map(|&(node, incarnation, _)| (node, incarnation)).collect();
+    assert!(
+        dead.len() == 64 && dead.iter().all(|who| world.truth.confirmed.contains_key(who)),
+        "each once, and all true"
+    );
+    for _ in 0..3 {
+        let leader = world.leader().unwrap();
+        world.kill_appliance(leader);
+        assert!(world.run_until_true(30_000, |w| w.all_admitted() && w.all_up()), "{}", world.story());
+        assert_ne!(world.leader(), Some(leader));
+        assert_eq!(told(&world), before);
+    }
 }
 
 #[test]
