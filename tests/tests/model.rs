@@ -4,6 +4,8 @@
 use palisade_core::rule::Rules;
 use palisade_tests::model::replay::{hook, replay};
 use palisade_tests::model::{Ballot, Bounds, Node, Step, Without, World};
+use palisade_tests::mutations::is_noticed;
+use palisade_tests::scenarios::STORIES;
 use stateright::{Checker, HasDiscoveries, Model, Property};
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -75,15 +77,23 @@ impl<const N: usize> Model for Agreement<N> {
 /// Checks every state that these bounds allow, to the last one.
 fn holds<const N: usize>(bounds: Bounds) {
     let started = Instant::now();
-    let checker = Agreement::<N>(bounds.clone()).checker().threads(2).spawn_bfs().join();
+    // Depth first: what waits to be looked at is one path and its branches, not a whole front, and what was seen is a number.
+    let checker = Agreement::<N>(bounds.clone()).checker().threads(2).spawn_dfs().join();
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     let Bounds { ballots, versions, restarts, executors, .. } = &bounds;
     let elections = ballots.iter().map(Ballot::to_string).collect::<Vec<_>>().join(" ");
     println!("{N} hosts, elections {elections}, {versions} versions, {restarts} restarts, executors {executors:?}:");
     print!("  {states} states,");
-    println!(" depth {depth}, {:?}", started.elapsed());
+    println!(" longest path {depth}, {:?}, at most {} kB", started.elapsed(), memory());
     assert!(checker.is_done());
     checker.assert_properties();
+}
+
+/// The most memory that this process ever had.
+fn memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    most.unwrap_or("? kB").trim().trim_end_matches(" kB").to_owned()
 }
 
 /// Checks that without a rule a run is found that breaks this property, and prints the run.
@@ -105,7 +115,7 @@ fn breaks<const N: usize>(bounds: Bounds, without: Without, property: &'static s
 fn breaks_the_core_too<const N: usize>(bounds: Bounds, without: Without, property: &'static str, refusal: &str) {
     let path = breaks::<N>(bounds.clone(), without, property);
     let bounds = bounds.without(without);
-    let rule = hook(without).expect("the core has a hook for it");
+    let rule = hook(without);
     let refused = replay(&path, &bounds, Rules::ALL).expect_err("with all rules the cores walk all of it");
     println!("  with {rule:?} the cores refuse step {}: {}: {}", refused.step, refused.what, refused.why);
     assert_eq!(refused.why, refusal);
@@ -161,7 +171,7 @@ fn five_hosts_agree_through_a_restart() {
 }
 
 #[test]
-#[ignore = "a minute and more"]
+#[ignore = "minutes, unless in release"]
 fn long_three_hosts_agree_through_three_rounds_and_a_restart() {
     holds::<3>(Bounds::all(3, 3, 2, 1));
 }
@@ -219,15 +229,17 @@ fn four_hosts_fence_through_an_election_and_a_restart() {
 }
 
 #[test]
-#[ignore = "minutes"]
+#[ignore = "minutes, in release"]
 fn long_three_hosts_fence_through_three_rounds() {
-    holds::<3>(Bounds::all(3, 3, 4, 0).fencing(&[2]));
+    // Host 0 leads under (1, 0); that it stands again before anybody else did is what the shorter ones have.
+    holds::<3>(narrowed([(2, 1), (2, 2), (3, 0), (3, 1), (3, 2)], &[], Bounds::all(3, 3, 4, 0)).fencing(&[2]));
 }
 
 #[test]
-#[ignore = "minutes"]
-fn long_four_hosts_fence_through_elections_by_anybody() {
-    holds::<4>(Bounds::all(4, 2, 4, 0).fencing(&[2]));
+#[ignore = "minutes, in release"]
+fn long_four_hosts_fence_through_an_election_by_any_other() {
+    // By anybody but host 0, which leads already.
+    holds::<4>(narrowed([(2, 1), (2, 2), (2, 3)], &[], Bounds::all(4, 2, 4, 0)).fencing(&[2]));
 }
 
 /// What SAFETY A2 and F1 tell of: a leader's order comes late, to another leader's member.
@@ -236,27 +248,36 @@ fn one_election<const N: usize>(versions: u8) -> Bounds {
     narrowed([(2, 1)], &[], Bounds::all(hosts, 2, versions, 0))
 }
 
+/// Without this rule the model breaks, and so do real cores in the world of devices, guards and guests: the rule is switched off
+/// in the story that needs it, and a checker notices; with it the story ends well.
+fn breaks_a_story_too(without: Without, property: &'static str) {
+    breaks::<3>(one_election::<3>(4).fencing(&[1, 2]), without, property);
+    let rule = hook(without);
+    is_noticed(rule);
+    STORIES.iter().filter(|story| story.rule == rule).for_each(|story| (story.tell)(Rules::ALL));
+}
+
 #[test]
 fn only_what_was_committed_is_ordered() {
-    breaks::<3>(one_election::<3>(4).fencing(&[1, 2]), Without::OrderCommitted, FENCES_THE_CONDEMNED);
+    breaks_a_story_too(Without::OrderCommitted, FENCES_THE_CONDEMNED);
 }
 
 #[test]
 fn whoever_promised_a_higher_ballot_refuses_an_order() {
-    breaks::<3>(one_election::<3>(4).fencing(&[1, 2]), Without::OrderAtPromise, FENCES_THE_CONDEMNED);
+    breaks_a_story_too(Without::OrderAtPromise, FENCES_THE_CONDEMNED);
 }
 
 #[test]
 fn a_node_is_turned_on_when_no_order_can_hit_it() {
-    breaks::<3>(one_election::<3>(4).fencing(&[1, 2]), Without::OnAfterOrders, FENCES_THE_CONDEMNED);
+    breaks_a_story_too(Without::OnAfterOrders, FENCES_THE_CONDEMNED);
 }
 
 #[test]
 fn a_condemnation_is_no_proof() {
-    breaks::<3>(one_election::<3>(4).fencing(&[1, 2]), Without::DownConfirmed, DOWN_IS_TRUE);
+    breaks_a_story_too(Without::DownConfirmed, DOWN_IS_TRUE);
 }
 
 #[test]
 fn a_proof_that_was_only_accepted_is_not_told() {
-    breaks::<3>(one_election::<3>(4).fencing(&[1, 2]), Without::DownCommitted, DOWN_STAYS);
+    breaks_a_story_too(Without::DownCommitted, DOWN_STAYS);
 }

@@ -199,7 +199,9 @@ impl<const N: usize> Walk<N> {
                 self.cores.restart(host);
                 Ok(())
             }
-            Step::Fence(..) | Step::Drive(_) | Step::Expire(_) => Err("no orders are walked"),
+            Step::Fence(..) | Step::Drive(_) | Step::Expire(_) => {
+                Err("devices and guests are the simulated world's, where the same rule is missed in a story")
+            }
         }
     }
 
@@ -396,11 +398,11 @@ impl<const N: usize> Walk<N> {
     }
 }
 
-/// The hook of the core for a rule of the model, if it has one.
+/// The hook of the core for a rule of the model.
 #[must_use]
-pub const fn hook(without: super::Without) -> Option<Rule> {
+pub const fn hook(without: super::Without) -> Rule {
     use super::Without as W;
-    Some(match without {
+    match without {
         W::GreaterOnly => Rule::A3Upwards,
         W::NewestByBallot => Rule::A3,
         W::CommitFirst => Rule::A3Commit,
@@ -409,6 +411,8 @@ pub const fn hook(without: super::Without) -> Option<Rule> {
         W::AdmittedVotes => Rule::B1Vote,
         W::OrderCommitted => Rule::A2,
         W::OrderAtPromise => Rule::F1,
-        W::OnAfterOrders | W::DownConfirmed | W::DownCommitted => return None,
-    })
+        W::OnAfterOrders => Rule::F2,
+        W::DownConfirmed => Rule::Proof,
+        W::DownCommitted => Rule::A3Down,
+    }
 }
