@@ -137,13 +137,21 @@ impl Cluster {
             ledger::settle(log.as_bytes(), &told).map_err(|error| format!("seen from node {node}: {error}"))?;
         let wanted = created(self.journal());
         if !wanted.is_empty() {
-            let names = self.shell(node, &format!("palisade-checker list --dir {PLACE}/files"), MOUNT)?;
-            let there: BTreeSet<&str> = names.lines().collect();
-            if let Some(lost) = wanted.iter().find(|name| !there.contains(name.as_str())) {
+            let there = self.files_on(node)?;
+            if let Some(lost) = wanted.iter().find(|name| !there.contains(*name)) {
                 return Err(format!("seen from node {node}: the file {lost}, which was acknowledged, is not there"));
             }
         }
         Ok(account)
+    }
+
+    /// The names of all files that a node finds whole in the directories of the makers of files.
+    ///
+    /// # Errors
+    /// A sentence: it cannot read them.
+    pub fn files_on(&self, node: u8) -> Result<BTreeSet<String>, String> {
+        let list = format!("for d in {PLACE}/files*; do palisade-checker list --dir $d || exit 1; done");
+        Ok(self.shell(node, &list, MOUNT)?.lines().map(str::to_owned).collect())
     }
 
     /// Ends all: idles and unmounts these nodes, and holds the disk itself against what was acknowledged.

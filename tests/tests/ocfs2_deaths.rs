@@ -6,7 +6,7 @@
 
 mod ocfs2_support;
 
-use ocfs2_support::{all, back, create, death, kill, room, settle, writing};
+use ocfs2_support::{SOME, all, back, create, create_alone, death, kill, lost, room, settle, writing};
 use palisade_qemu::event::{Event, Kind, Who};
 use palisade_qemu::plan::Plan;
 use std::time::Duration;
@@ -15,8 +15,12 @@ use std::time::Duration;
 #[ignore = "needs QEMU, images and minutes; cargo verify runs it"]
 fn a_node_that_is_killed_twice_panics_and_hangs_costs_no_acknowledged_write() {
     let cluster = room(Plan::one_host("deaths", 2));
+    // SHIM trap 1: what the dead node had created just before, and nobody else had looked at, is there as soon as the survivor
+    // goes on.
+    let place = create_alone(&cluster, 2);
     let first = death(&cluster, &[2], "vm-gone", "node 2's QEMU gets SIGKILL", |cluster| kill(cluster, 2));
-    // SHIM trap 1: what the dead node had created is there as soon as the survivor goes on.
+    let (missing, made) = lost(&cluster, place, 2, 1);
+    assert!(missing == 0 && made > SOME, "{missing} of {made} files of the dead node are lost");
     cluster.shell(1, "volume idle", Duration::from_secs(30)).unwrap();
     cluster.settle_on(1).expect("the dead node's journal was replayed");
     cluster.write_on(1, "").unwrap();

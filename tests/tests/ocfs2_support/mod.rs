@@ -6,8 +6,8 @@
 
 use palisade_qemu::cluster::Cluster;
 use palisade_qemu::event::{Event, Kind, Who};
-use palisade_qemu::journal::Journal;
-use palisade_qemu::plan::Plan;
+use palisade_qemu::journal::{Journal, Place};
+use palisade_qemu::plan::{Artefacts, Plan};
 use palisade_qemu::sys::{self, Signal};
 use palisade_qemu::{prepare, show, stall, work};
 use std::sync::Arc;
@@ -20,17 +20,21 @@ pub const SOME: usize = 12;
 
 /// A room in which every node has mounted the volume, appends to the log, and makes files.
 pub fn room(plan: Plan) -> Cluster {
-    let artefacts = prepare::prepare(&|line| println!("{line}")).expect("what is needed can be had").artefacts;
+    room_of(plan, |_| {})
+}
+
+/// The same of other parts than usual.
+pub fn room_of(plan: Plan, change: impl FnOnce(&mut Artefacts)) -> Cluster {
+    let mut artefacts = prepare::prepare(&|line| println!("{line}")).expect("what is needed can be had").artefacts;
+    change(&mut artefacts);
     let factor = stall::factor(stall::measure(Duration::from_secs(2)));
     println!("the machine needs the factor {factor}");
     let plan = Plan { timing: palisade_qemu::plan::scaled(plan.timing, factor), ..plan.with_volume(20) };
     let cluster = Cluster::build(plan, &artefacts, Arc::new(Journal::new(true))).expect("the room can be built");
     let cluster = show::come_up(cluster).expect("all nodes mount");
-    let nodes = all(&cluster);
-    for node in &nodes {
-        cluster.shell(*node, "volume create", WHOLE).expect("the maker of files starts");
-    }
+    // A node that is in the group may still be at its mount.
     writing(&cluster);
+    all(&cluster).into_iter().for_each(|node| create(&cluster, node));
     cluster
 }
 
@@ -95,15 +99,37 @@ pub fn death(cluster: &Cluster, victims: &[u8], class: &str, text: &str, deed: i
     Death { goes_on, incarnation }
 }
 
-/// Waits until victims have mounted again, and begin to make files.
+/// Makes a node make many files in a directory of its own, at which no other node looks, so that nothing but its journal
+/// knows the last of them. Returns the place from which on they are told.
+pub fn create_alone(cluster: &Cluster, node: u8) -> Place {
+    let journal = cluster.journal();
+    let place = journal.place();
+    cluster
+        .shell(node, "volume create --dir /mnt/files-alone --pause-ms 20", WHOLE)
+        .expect("the maker of files starts");
+    let is_made = |event: &Event| event.who == Who::Node(node) && event.text.starts_with("CREATED ");
+    journal.wait(place, WHOLE, "the first file of its own", is_made).expect("it makes files");
+    place
+}
+
+/// Of the files that a node was told to make since a place: how many another node does not find, and how many there were.
+pub fn lost(cluster: &Cluster, place: Place, node: u8, seen_from: u8) -> (usize, usize) {
+    let made = cluster.journal().since(place).into_iter();
+    let made = made.filter(|event| event.who == Who::Node(node) && event.text.starts_with("CREATED "));
+    let names: Vec<String> = made.filter_map(|event| event.value("name").map(str::to_owned)).collect();
+    let there = cluster.files_on(seen_from).expect("the directories can be read");
+    (names.iter().filter(|name| !there.contains(*name)).count(), names.len())
+}
+
+/// Waits until victims have mounted again and all write.
 pub fn back(cluster: &Cluster) {
     cluster.wait_all_up(WHOLE).expect("all nodes are back and in the group");
     writing(cluster);
 }
 
-/// Makes a node that came back make files again.
+/// Makes a node that came back make files again: some in a second, since at the end every node reads them all.
 pub fn create(cluster: &Cluster, node: u8) {
-    cluster.shell(node, "volume create", WHOLE).expect("the maker of files starts");
+    cluster.shell(node, "volume create --pause-ms 300", WHOLE).expect("the maker of files starts");
 }
 
 /// Ends all writers, unmounts everywhere, and holds what lies on the disk against what was acknowledged.

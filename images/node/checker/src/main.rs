@@ -88,8 +88,9 @@ impl Options {
         Ok(Self(pairs))
     }
 
+    /// The last one counts, so that a caller can change what a script gives.
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.0.iter().rfind(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     fn path(&self, name: &str) -> Result<PathBuf, String> {
