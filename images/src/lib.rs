@@ -16,6 +16,7 @@ pub mod run;
 pub mod setup;
 pub mod toolchain;
 mod tree;
+pub mod workload;
 
 pub use house::House;
 pub use run::Error;

@@ -43,6 +43,8 @@ const LOADED: [&str; 7] = [
 const CARRIED: [&str; 5] = ["configfs", "dlm", "ocfs2_stackglue", "ocfs2", "crc32c_generic"];
 /// What classic o2cb needs besides, to be compared with.
 const O2CB: [&str; 3] = ["ocfs2_nodemanager", "ocfs2_dlm", "ocfs2_stack_o2cb"];
+/// What the file system of the disk of workload programs needs.
+const WORKLOAD: [&str; 1] = ["squashfs"];
 /// Scripts of ours: where they lie in `images/node`, and where in the node.
 const SCRIPTS: [(&str, &str); 7] = [
     ("init", "init"),
@@ -139,7 +141,7 @@ pub fn checkpatch(house: &House) -> Result<PathBuf, Error> {
 fn file_system(house: &House, kernel: &Kernel, ours: &Ours) -> Result<Vec<u8>, Error> {
     let modules = Modules::find(&kernel.modules())?;
     let mut archive = Archive::default();
-    for name in ["bin", "dev", "lib", "lib/modules", "mnt", "proc", "run", "sys", "tmp"] {
+    for name in ["bin", "dev", "lib", "lib/modules", "mnt", "proc", "run", "sys", "tmp", "workload"] {
         archive.folder(name);
     }
     // Where the first process says what it says before it has mounted /dev.
@@ -159,7 +161,7 @@ fn file_system(house: &House, kernel: &Kernel, ours: &Ours) -> Result<Vec<u8>, E
     let mut known = Vec::new();
     // Each module with what it needs first, those that an earlier list loads left out:
     // `while read m; do insmod ...; done </lib/modules/ocfs2`.
-    for (list, wanted) in [("boot", LOADED.as_slice()), ("ocfs2", &CARRIED), ("o2cb", &O2CB)] {
+    for (list, wanted) in [("boot", LOADED.as_slice()), ("ocfs2", &CARRIED), ("o2cb", &O2CB), ("workload", &WORKLOAD)] {
         let mut lines = String::new();
         for (name, content) in modules.in_order(wanted)? {
             if known.contains(&name) {

@@ -46,6 +46,8 @@ pub struct Plan {
     pub volume: String,
     /// Who speaks for the nodes.
     pub stack: Stack,
+    /// A disk with programs for the nodes, which they only read.
+    pub workload: Option<PathBuf>,
     /// The services that run on one of the nodes each, on that with the lowest number that can.
     pub services: Vec<String>,
     /// Redundant links between the hosts.
@@ -116,6 +118,7 @@ impl Plan {
             nodes: (1..=3).map(node).collect(),
             volume: "shared".to_owned(),
             stack: Stack::Client,
+            workload: None,
             services: vec!["web".to_owned()],
             links: 2,
             timing: scaled(Timing::DEFAULT, factor),
@@ -288,19 +291,21 @@ impl Plan {
             mac: text(port.mac),
             netdev: guard::Netdev::Dgram { local: port.vm, remote: port.switch },
         };
+        let disk = |(path, read_only)| guard::Disk {
+            source: guard::Source::File(path),
+            format: guard::Format::Raw,
+            cache: guard::Cache::None,
+            aio: guard::Aio::Threads,
+            read_only,
+            share: true,
+            serial: String::new(),
+        };
+        let workload = self.workload.clone().map(|path| (path, true));
         let address = dlm_ip(node.id);
         guard::Node {
             memory_mib: NODE_MOUNTED_MIB,
             append: format!("{append} palisade.stack=shim palisade.dlm={address} palisade.work={pause_ms}"),
-            disks: vec![guard::Disk {
-                source: guard::Source::File(volume_path(run)),
-                format: guard::Format::Raw,
-                cache: guard::Cache::None,
-                aio: guard::Aio::Threads,
-                read_only: false,
-                share: true,
-                serial: String::new(),
-            }],
+            disks: [(volume_path(run), false)].into_iter().chain(workload).map(disk).collect(),
             nics: ports.map(nic).collect(),
             operator_monitor: true,
             extra: vec!["-serial".to_owned(), format!("file:{}", work_name(node.id))],
