@@ -5,7 +5,7 @@
 
 use palisade_core::fencing::Class;
 use palisade_core::state::groups::Phase;
-use palisade_core::state::takeovers::{Progress, TakeoverRow};
+use palisade_core::state::takeovers::{Progress, Service, TakeoverRow};
 use palisade_core::state::{HoldKind, State};
 use palisade_core::status::{HostState, Reason, Role};
 use palisade_core::wire::node::{NodeState, Target};
@@ -46,6 +46,9 @@ const NODE_EDGES: &[(NodeState, NodeState)] = &[
     // A cold start condemns whom it does not know to be gone.
     (NodeState::Down, NodeState::Condemned),
     (NodeState::Left, NodeState::Up),
+    // Nobody knew of it before: a cold start fences whoever may be there, or buries it where its host says that nobody is.
+    (NodeState::Unknown, NodeState::Condemned),
+    (NodeState::Unknown, NodeState::Down),
 ];
 /// Changes that a view may bring to a host.
 const HOST_EDGES: &[(HostState, HostState)] = &[
@@ -61,18 +64,29 @@ const HOST_EDGES: &[(HostState, HostState)] = &[
     (HostState::Down, HostState::Member),
     (HostState::Member, HostState::Left),
     (HostState::Left, HostState::Member),
+    // A cold start fences hosts whose nodes are not accounted for, names nobody who did not vote for it, and admits another
+    // appliance of a condemned one.
+    (HostState::Out, HostState::Condemned),
+    (HostState::Down, HostState::Out),
+    (HostState::Condemned, HostState::Member),
 ];
-/// Changes of what an appliance is.
+/// Changes of what an appliance is, from one turn to the next. From candidate to joining it takes one without memory that hears
+/// neither that another one stands nor who won, on any link, and then hears the winner in the very turn in which it gives up
+/// itself: it is alone in between in each of 200,000 seeds.
 const ROLE_EDGES: &[(Role, Role)] = &[
     (Role::Alone, Role::Joining),
     (Role::Alone, Role::Member),
     (Role::Alone, Role::Candidate),
     (Role::Joining, Role::Alone),
     (Role::Joining, Role::Member),
+    (Role::Joining, Role::Candidate),
+    // Its cluster incarnation is over.
+    (Role::Member, Role::Joining),
+    // It stood and won within the turn.
+    (Role::Alone, Role::Leader),
     (Role::Member, Role::Alone),
     (Role::Member, Role::Candidate),
     (Role::Candidate, Role::Alone),
-    (Role::Candidate, Role::Joining),
     (Role::Candidate, Role::Member),
     (Role::Candidate, Role::Leader),
     (Role::Leader, Role::Alone),
@@ -92,6 +106,7 @@ const NEW: u8 = u8::MAX;
 const TAKEOVER_EDGES: &[(u8, u8, &str)] = &[
     (NEW, Progress::Waiting as u8, "begins, and waits"),
     (NEW, Progress::Ordered as u8, "begins, and is ordered"),
+    (NEW, Progress::Taken as u8, "begins, as its owner reports it"),
     (Progress::Waiting as u8, Progress::Ordered as u8, "waits -> ordered"),
     (Progress::Ordered as u8, Progress::Taken as u8, "ordered -> taken"),
     (Progress::Ordered as u8, Progress::Waiting as u8, "ordered -> waits"),
@@ -145,6 +160,14 @@ const PROOFS: &[(Reason, Class)] = &[
     (Reason::ColdStart, Class::VmStopped),
     (Reason::ColdStart, Class::PowerOff),
     (Reason::OwnerSilent, Class::VmStopped),
+    (Reason::OwnerSilent, Class::VmGone),
+    (Reason::OwnerSilent, Class::PowerOff),
+    (Reason::Panicked, Class::Operator),
+    (Reason::VmGone, Class::Operator),
+    (Reason::LastGasp, Class::Operator),
+    (Reason::NodeUnfenced, Class::Operator),
+    (Reason::Stuck, Class::Operator),
+    (Reason::LeftMounted, Class::Operator),
 ];
 
 impl Coverage {
@@ -189,8 +212,11 @@ impl Coverage {
     fn takeovers(&mut self, before: &State, view: &State) {
         for row in view.takeovers.rows() {
             let old = before.takeovers.get(row.service, row.dead);
-            let old =
-                old.filter(|old| old.dead_incarnation == row.dead_incarnation).map_or(NEW, |old| old.progress as u8);
+            // A named service has one row, and goes on from owner to owner.
+            let same = |old: &&TakeoverRow| {
+                matches!(row.service, Service::Named(_)) || old.dead_incarnation == row.dead_incarnation
+            };
+            let old = old.filter(same).map_or(NEW, |old| old.progress as u8);
             if old != row.progress as u8 {
                 self.reach("takeover", old, row.progress as u8);
             }
