@@ -11,6 +11,7 @@
 
 mod cpio;
 mod debian;
+mod defect;
 mod modules;
 mod ours;
 
@@ -26,6 +27,8 @@ use cpio::Archive;
 use debian::Kernel;
 use modules::Modules;
 use ours::Ours;
+
+pub use defect::Defect;
 
 /// What the build takes from Debian, apart from the kernel.
 const PACKAGES: [&str; 7] = ["busybox-static", "gcc-12", "libc6-dev", "libelf1", "libssl3", "make", "xz-utils"];
@@ -57,10 +60,11 @@ const SCRIPTS: [(&str, &str); 7] = [
 ];
 const BUSYBOX: &str = "/bin/busybox";
 /// A change of this program changes the image.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     include_str!("node.rs"),
     include_str!("node/cpio.rs"),
     include_str!("node/debian.rs"),
+    include_str!("node/defect.rs"),
     include_str!("node/modules.rs"),
     include_str!("node/ours.rs"),
 ];
@@ -99,11 +103,25 @@ pub fn build(house: &House) -> Result<NodeImage, Error> {
     println!("building the node's image");
     // A build that is cut short must not look like a finished one.
     write(&note, "")?;
-    let ours = Ours::build(house, &folder, &kernel)?;
+    let ours = Ours::build(house, &folder, &kernel, None)?;
     write_bytes(&folder.join("vmlinuz"), &read(&kernel.compressed())?)?;
     write_bytes(&image.kernel, &debian::unpack(&kernel.compressed())?)?;
     write_bytes(&image.initrd, &file_system(house, &kernel, &ours)?)?;
     write(&note, &inputs)?;
+    Ok(image)
+}
+
+/// Builds the image with a shim that has a defect, for the test that shows what the line in its place is good for.
+///
+/// # Errors
+/// As [`build`], and if the shim's sources no longer have what the defect changes.
+pub fn build_spoilt(house: &House, defect: &Defect) -> Result<NodeImage, Error> {
+    let sound = build(house)?;
+    let (folder, kernel, _lock) = prepare(house)?;
+    println!("building the node's image with the defect {}", defect.name);
+    let ours = Ours::build(house, &folder, &kernel, Some(defect))?;
+    let image = NodeImage { initrd: folder.join(format!("{}.img", defect.name)), ..sound };
+    write_bytes(&image.initrd, &file_system(house, &kernel, &ours)?)?;
     Ok(image)
 }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 fn a_node_that_is_killed_twice_panics_and_hangs_costs_no_acknowledged_write() {
     let cluster = room(Plan::one_host("deaths", 2));
     // SHIM trap 1: what the dead node had created just before, and nobody else had looked at, is there as soon as the survivor
-    // goes on.
+    // goes on. `ocfs2_spoilt` shows that it would be missing.
     let place = create_alone(&cluster, 2);
     let first = death(&cluster, &[2], "vm-gone", "node 2's QEMU gets SIGKILL", |cluster| kill(cluster, 2));
     let (missing, made) = lost(&cluster, place, 2, 1);

@@ -11,6 +11,7 @@ use crate::kernel::make_folder;
 use crate::run::{self, Error};
 
 use super::debian::{self, Kernel};
+use super::defect::Defect;
 use super::{read, write_bytes};
 
 /// The programs must run where there is no library.
@@ -30,17 +31,21 @@ pub struct Ours {
 }
 
 impl Ours {
-    /// Builds it.
+    /// Builds it, with the sound shim or one with a defect.
     ///
     /// # Errors
-    /// If something does not compile.
-    pub fn build(house: &House, folder: &Path, kernel: &Kernel) -> Result<Self, Error> {
+    /// If something does not compile, or the sources do not have what the defect changes.
+    pub fn build(house: &House, folder: &Path, kernel: &Kernel, defect: Option<&Defect>) -> Result<Self, Error> {
         let names = ["palisade-node", "palisade-checker"];
         let programs = programs(house, folder, &names)?;
         let [client, checker] = names.map(|name| read(&programs.join(name)));
-        let mut modules = vec![("hang".to_owned(), module(house, folder, kernel, "images/node/hang", "hang")?)];
+        let place = |name: &str| folder.join(name);
+        let hang = module(house, folder, kernel, ("images/node/hang", "hang"), &place("hang"), None)?;
+        let mut modules = vec![("hang".to_owned(), hang)];
         if house.root().join(SHIM).join("Makefile").exists() {
-            modules.push(("palisade".to_owned(), module(house, folder, kernel, SHIM, "palisade")?));
+            let place = place(defect.map_or("palisade", |defect| defect.name));
+            let shim = module(house, folder, kernel, (SHIM, "palisade"), &place, defect)?;
+            modules.push(("palisade".to_owned(), shim));
         }
         Ok(Self { client: client?, checker: checker?, modules })
     }
@@ -72,11 +77,17 @@ fn programs(house: &House, folder: &Path, packages: &[&str]) -> Result<PathBuf, 
     Ok(target.join(TARGET).join("release"))
 }
 
-/// A module, built against the kernel's headers.
-fn module(house: &House, folder: &Path, kernel: &Kernel, sources: &str, name: &str) -> Result<Vec<u8>, Error> {
-    let place = folder.join(name);
-    copy_sources(house, folder, kernel, sources, &place)?;
-    run::output(&mut kbuild(kernel, &place))?;
+/// A module, by its sources and its name, built against the kernel's headers.
+fn module(
+    house: &House,
+    folder: &Path,
+    kernel: &Kernel,
+    (sources, name): (&str, &str),
+    place: &Path,
+    defect: Option<&Defect>,
+) -> Result<Vec<u8>, Error> {
+    copy_sources(house, folder, kernel, sources, place, defect)?;
+    run::output(&mut kbuild(kernel, place))?;
     // What a debugger wants is large and names the folder of the build; the build id is a digest of that.
     let less = ["--strip-debug", "--remove-section=.note.gnu.build-id"];
     let built = place.join(format!("{name}.ko"));
@@ -94,7 +105,7 @@ pub fn warnings(house: &House, folder: &Path, kernel: &Kernel) -> Result<String,
     if place.exists() {
         fs::remove_dir_all(&place).map_err(|error| Error::file("remove", &place, &error))?;
     }
-    copy_sources(house, folder, kernel, SHIM, &place)?;
+    copy_sources(house, folder, kernel, SHIM, &place, None)?;
     let mut command = kbuild(kernel, &place);
     let output = command.args(["W=1", "C=2"]).output().map_err(|error| Error(format!("cannot start make: {error}")))?;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -102,13 +113,23 @@ pub fn warnings(house: &House, folder: &Path, kernel: &Kernel) -> Result<String,
 }
 
 /// A copy of a module's folder: kbuild leaves its files beside the sources.
-fn copy_sources(house: &House, folder: &Path, kernel: &Kernel, sources: &str, place: &Path) -> Result<(), Error> {
+fn copy_sources(
+    house: &House,
+    folder: &Path,
+    kernel: &Kernel,
+    sources: &str,
+    place: &Path,
+    defect: Option<&Defect>,
+) -> Result<(), Error> {
     make_folder(place)?;
     let from = house.root().join(sources);
     let entries = fs::read_dir(&from).map_err(|error| Error::file("read", &from, &error))?;
     for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()) {
-        let fresh = read(&path)?;
-        let Some(target) = path.file_name().map(|name| place.join(name)) else { continue };
+        let Some(name) = path.file_name() else { continue };
+        let (target, mut fresh) = (place.join(name), read(&path)?);
+        if let Some(defect) = defect {
+            fresh = defect.applied(&name.to_string_lossy(), fresh)?;
+        }
         // What has not changed keeps its age, so that make has nothing to do.
         if fs::read(&target).ok().as_ref() != Some(&fresh) {
             write_bytes(&target, &fresh)?;

@@ -18,6 +18,9 @@ pub const WHOLE: Duration = Duration::from_secs(180);
 /// Writes of each node before and after a deed.
 pub const SOME: usize = 12;
 
+/// Files that a node makes alone before it dies: the first ones come while others still take over the locks that it had.
+const ALONE: usize = 60;
+
 /// A room in which every node has mounted the volume, appends to the log, and makes files.
 pub fn room(plan: Plan) -> Cluster {
     room_of(plan, |_| {})
@@ -99,16 +102,17 @@ pub fn death(cluster: &Cluster, victims: &[u8], class: &str, text: &str, deed: i
     Death { goes_on, incarnation }
 }
 
-/// Makes a node make many files in a directory of its own, at which no other node looks, so that nothing but its journal
-/// knows the last of them. Returns the place from which on they are told.
+/// Makes a node make many files in a directory of its own, at which no other node looks, and nothing else: a lock that another
+/// node wants makes OCFS2 write its whole journal to its place, and so nothing but the journal knows the last files. Returns,
+/// when there are some, the place from which on they are told.
 pub fn create_alone(cluster: &Cluster, node: u8) -> Place {
+    cluster.shell(node, "volume idle", WHOLE).expect("its writers end");
     let journal = cluster.journal();
     let place = journal.place();
     cluster
         .shell(node, "volume create --dir /mnt/files-alone --pause-ms 20", WHOLE)
         .expect("the maker of files starts");
-    let is_made = |event: &Event| event.who == Who::Node(node) && event.text.starts_with("CREATED ");
-    journal.wait(place, WHOLE, "the first file of its own", is_made).expect("it makes files");
+    cluster.wait_writes(place, &[node], ALONE, WHOLE).expect("it makes files");
     place
 }
 
