@@ -18,7 +18,8 @@ use palisade_core::id::{Cluster, HostId, Incarnation, Label, NodeId, Volume as L
 use palisade_core::limits::FRAME_MAX;
 use palisade_core::wire::frame::Reader;
 use palisade_core::wire::node::{Dlm, Fate, Gasp, Group, Message, Refusal, StartNode};
-use palisade_images::{House, node, setup};
+use palisade_images::node::{self, Defect, NodeImage};
+use palisade_images::{House, setup};
 use palisade_qemu::door;
 use palisade_qemu::plan::KERNEL_WORDS;
 use palisade_qemu::process::Child;
@@ -60,8 +61,11 @@ struct Vm {
 impl Vm {
     /// Boots a node that gets a session, beats every `beat_ms` and is renewed.
     fn boot(name: &str, beat_ms: u32) -> Self {
+        Self::boot_image(name, beat_ms, &node::build(&House::here()).unwrap_or_else(|error| panic!("{error}")))
+    }
+
+    fn boot_image(name: &str, beat_ms: u32, image: &NodeImage) -> Self {
         setup::ensure(&["qemu-system-x86", "ocfs2-tools"]).unwrap_or_else(|error| panic!("{error}"));
-        let image = node::build(&House::here()).unwrap_or_else(|error| panic!("{error}"));
         let run = RunDir::new(name).unwrap();
         let volume = Volume::make(&run.path().join("volume"), Members::Given).unwrap_or_else(|error| panic!("{error}"));
         let vsock = start_vsock(run.path());
@@ -226,14 +230,24 @@ fn volume() -> Label16 {
 impl Vm {
     /// One step of the barrier, as the only member.
     fn barrier(&mut self, generation: u64) {
+        self.start(generation, &[]);
+        self.hear_group(Group::Started { volume: volume(), generation });
+        self.hear_group(Group::Recovered { volume: volume(), generation });
+    }
+
+    /// Stops, and starts with what became of others.
+    fn start(&mut self, generation: u64, others: &[StartNode]) {
         let volume = volume();
         self.tell(Message::Group(Group::Stop { volume, generation }), &[]);
         self.hear_group(Group::Stopped { volume, generation });
-        let mut entry = [0; StartNode::BYTES];
-        StartNode { node: NODE, fate: Fate::Member, incarnation: self.incarnation() }.emit(&mut entry);
-        self.tell(Message::Group(Group::Start { volume, generation, part: 0, parts: 1 }), &entry);
-        self.hear_group(Group::Started { volume, generation });
-        self.hear_group(Group::Recovered { volume, generation });
+        let own = StartNode { node: NODE, fate: Fate::Member, incarnation: self.incarnation() };
+        let mut entries = Vec::new();
+        for entry in [own].iter().chain(others) {
+            let mut bytes = [0; StartNode::BYTES];
+            entry.emit(&mut bytes);
+            entries.extend(bytes);
+        }
+        self.tell(Message::Group(Group::Start { volume, generation, part: 0, parts: 1 }), &entries);
     }
 
     /// Mounts as the only member.
@@ -353,6 +367,61 @@ fn the_condemned_resets_itself_at_once() {
     // Long before its lease is over; what it says of it on the console may be cut off by the reset.
     assert!(start.elapsed() < Duration::from_millis(u64::from(LEASE_MS) / 2), "{:?}; {}", start.elapsed(), vm.log());
     vm.hear(BOOT, |message| matches!(message, Message::Hello { incarnation, .. } if *incarnation != first));
+}
+
+/// SHIM trap 5: Confirmed belongs to an incarnation. The second one under a number joins, and only the first one's death is
+/// told: who goes on then has taken a proof that is used up.
+#[test]
+fn the_death_of_an_earlier_incarnation_confirms_nothing_about_the_next() {
+    let mut vm = Vm::boot("shim-second", 200);
+    tell_the_death_of_an_earlier_one(&mut vm);
+    vm.monitor_says("\"RESET\"");
+    println!("PASS the used proof ended the machine");
+}
+
+/// The same with a shim that asks for a death of that number only: it recovers, and nobody has proved that the second one is
+/// dead.
+#[test]
+fn long_a_proof_that_sticks_to_the_number_lets_the_next_death_pass() {
+    let image = node::build_spoilt(&House::here(), &STICKY).unwrap_or_else(|error| panic!("{error}"));
+    let mut vm = Vm::boot_image("shim-sticky", 200, &image);
+    tell_the_death_of_an_earlier_one(&mut vm);
+    vm.hear_group(Group::Recovered { volume: volume(), generation: 11 });
+    println!("PASS the used proof was taken for another");
+}
+
+const STICKY: Defect = Defect {
+    name: "sticky",
+    edits: &[
+        (
+            "start.c",
+            "\t\tif (entries[at].node == node &&\n\t\t    entries[at].incarnation == incarnation)\n",
+            "\t\tif (entries[at].node == node)\n",
+        ),
+        (
+            "members.c",
+            "\t\tif (told->node != node ||\n\t\t    told->incarnation != member->gone[node] ||\n",
+            "\t\tif (told->node != node ||\n",
+        ),
+    ],
+};
+
+/// Another node dies, comes back as another incarnation, and goes: but START says again that the first one died.
+fn tell_the_death_of_an_earlier_one(vm: &mut Vm) {
+    vm.mount();
+    let other = NodeId::new(2);
+    vm.tell(Message::Dlm(Dlm::Address { node: other, port: 0, address: Ip::V4([10, 7, 0, 2]) }), &[]);
+    let is = |fate, incarnation| StartNode { node: other, fate, incarnation };
+    // Nobody answers at that address: the DLM waits for it until the next STOP.
+    vm.start(8, &[is(Fate::Member, 0xa)]);
+    vm.hear_group(Group::Started { volume: volume(), generation: 8 });
+    vm.start(9, &[is(Fate::Dead, 0xa)]);
+    vm.hear_group(Group::Started { volume: volume(), generation: 9 });
+    vm.hear_group(Group::Recovered { volume: volume(), generation: 9 });
+    vm.start(10, &[is(Fate::Member, 0xb)]);
+    vm.hear_group(Group::Started { volume: volume(), generation: 10 });
+    vm.is_sound();
+    vm.start(11, &[is(Fate::Dead, 0xa)]);
 }
 
 #[test]
