@@ -189,6 +189,10 @@ fn f6_who_would_stay_in_one_volume_and_goes_for_another_costs_nobody_else() {
     world.wants(2, 2, true);
     assert!(world.run_until_true(20_000, World::at_peace), "{}", world.story());
     world.run_ms(1_000);
+    // It notices first: with its word both volumes are judged at once.
+    for (node, slow) in [(1, 800_000), (2, 300_000), (3, 600_000)] {
+        world.guests.get_mut(&node).unwrap().dlm.peers.slow = slow;
+    }
     let since = world.now;
     world.part_wires(&[1, 2, 3], &[1, 2, 3], true);
     just_these_go(&mut world, since, &[2]);
