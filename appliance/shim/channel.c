@@ -14,6 +14,8 @@
  *
  * The device's lengths are checked like network input.
  */
+#include <linux/delay.h>
+#include <linux/kmod.h>
 #include <linux/module.h>
 #include <linux/pci.h>
 #include <linux/scatterlist.h>
@@ -26,6 +28,7 @@
 #define PAL_RX		64	/* buffers; a frame takes one at least */
 #define PAL_TX		64
 #define PAL_BUFFER	PAL_FRAME_MAX
+#define PAL_DRAIN_MS	100
 
 struct pal_channel_counters pal_channel_counters;
 
@@ -155,6 +158,29 @@ void pal_channel_send(const u8 *bytes, u32 count)
 }
 
 /**
+ * pal_channel_drain - give what was sent last a moment to be taken
+ *
+ * A reset of the device, or of the machine, drops what it has not taken.
+ */
+void pal_channel_drain(void)
+{
+	unsigned long flags;
+	bool empty;
+	int tries;
+
+	for (tries = 0; tries < PAL_DRAIN_MS; tries++) {
+		spin_lock_irqsave(&pal_tx_lock, flags);
+		if (pal_tx)
+			pal_reclaim();
+		empty = !pal_tx || bitmap_empty(pal_tx_busy, PAL_TX);
+		spin_unlock_irqrestore(&pal_tx_lock, flags);
+		if (empty)
+			return;
+		usleep_range(500, 1000);
+	}
+}
+
+/**
  * pal_channel_last_word - LAST_GASP, from wherever the machine dies
  * @reason: PAL_GASP_*
  *
@@ -255,6 +281,11 @@ int pal_channel_init(void)
 {
 	int error = -ENOMEM;
 
+	/*
+	 * No softdep: modprobe -r would take the bus of this machine's disks
+	 * away with us.
+	 */
+	request_module("virtio_pci");
 	pal_rx_memory = (u8 *)__get_free_pages(GFP_KERNEL, PAL_RX_ORDER);
 	pal_tx_memory = (u8 *)__get_free_pages(GFP_KERNEL, PAL_TX_ORDER);
 	if (pal_rx_memory && pal_tx_memory)

@@ -318,8 +318,8 @@ int pal_dlm_store(const char *space, const char *attribute, const char *text)
  */
 int pal_dlm_number(const char *space, const char *attribute, int base)
 {
-	/* A show operation may write a whole page. */
-	static char page[PAGE_SIZE];
+	/* A show operation may write a whole page, and wants it to be one. */
+	static char page[PAGE_SIZE] __aligned(PAGE_SIZE);
 	static DEFINE_MUTEX(page_lock);
 	struct kobject *lockspace = pal_lockspace(space);
 	struct attribute *found;

@@ -18,7 +18,7 @@
 
 #include "shim.h"
 
-static struct hrtimer pal_timer;
+static struct hrtimer pal_timer, pal_parting_timer;
 static atomic64_t pal_end;
 
 /**
@@ -36,7 +36,7 @@ static enum hrtimer_restart pal_lease_over(struct hrtimer *timer)
 	u64 end = atomic64_read(&pal_end);
 	u64 due = end - PAL_PARTING_US;
 
-	/* It was renewed while the timer was on its way. */
+	/* It was renewed since. */
 	if (pal_now() < due) {
 		hrtimer_set_expires(timer, ns_to_ktime(due * 1000));
 		return HRTIMER_RESTART;
@@ -49,12 +49,30 @@ static enum hrtimer_restart pal_lease_over(struct hrtimer *timer)
 /**
  * pal_lease_set - the lease ends then
  * @end: by the boot clock; later than the last one
+ *
+ * The timer is started once, and moved by nobody but itself: it finds a later
+ * end when it is due at the former one.  Who moved a timer that is just
+ * running on another CPU would break the order of all timers there.
  */
 void pal_lease_set(u64 end)
 {
-	atomic64_set(&pal_end, end);
-	hrtimer_start(&pal_timer, ns_to_ktime((end - PAL_PARTING_US) * 1000),
-		      HRTIMER_MODE_ABS_HARD);
+	if (!atomic64_xchg(&pal_end, end))
+		hrtimer_start(&pal_timer,
+			      ns_to_ktime((end - PAL_PARTING_US) * 1000),
+			      HRTIMER_MODE_ABS_HARD);
+}
+
+static enum hrtimer_restart pal_parted(struct hrtimer *timer)
+{
+	pal_lease_end_machine();
+	return HRTIMER_NORESTART;
+}
+
+/* The machine ends now; if its last words take longer, it ends without. */
+void pal_lease_part(void)
+{
+	hrtimer_start(&pal_parting_timer, ns_to_ktime(PAL_PARTING_US * 1000ull),
+		      HRTIMER_MODE_REL_HARD);
 }
 
 u64 pal_lease_end(void)
@@ -82,6 +100,8 @@ int pal_lease_init(void)
 {
 	hrtimer_init(&pal_timer, CLOCK_BOOTTIME, HRTIMER_MODE_ABS_HARD);
 	pal_timer.function = pal_lease_over;
+	hrtimer_init(&pal_parting_timer, CLOCK_BOOTTIME, HRTIMER_MODE_REL_HARD);
+	pal_parting_timer.function = pal_parted;
 	return atomic_notifier_chain_register(&panic_notifier_list,
 					      &pal_panic);
 }
@@ -90,4 +110,5 @@ void pal_lease_exit(void)
 {
 	atomic_notifier_chain_unregister(&panic_notifier_list, &pal_panic);
 	hrtimer_cancel(&pal_timer);
+	hrtimer_cancel(&pal_parting_timer);
 }

@@ -26,6 +26,7 @@
 #include <linux/kthread.h>
 #include <linux/module.h>
 #include <linux/random.h>
+#include <linux/reboot.h>
 #include <linux/sched/mm.h>
 
 #include "shim.h"
@@ -93,7 +94,7 @@ void pal_port_reset(enum pal_why why)
 	if (why == PAL_WHY_LEASE)
 		pal_lease_end_machine();
 	/* Nor does it keep this machine alive otherwise. */
-	pal_lease_set(now + 2 * PAL_PARTING_US);
+	pal_lease_part();
 	pr_emerg("palisade-node: %llu.%06llu RESET why=%s\n", now / 1000000,
 		 now % 1000000, words[why]);
 	pal_lease_end_machine();
@@ -230,6 +231,27 @@ static int pal_chan_init(void)
 	return error;
 }
 
+/* A machine that goes down in peace says so, unless it has a volume open. */
+static int pal_on_reboot(struct notifier_block *block, unsigned long event,
+			 void *unused)
+{
+	bool open = false;
+	int at;
+
+	spin_lock(&pal_lock);
+	for (at = 0; at < PAL_GROUPS_MAX; at++)
+		open |= pal_machine.groups[at].phase != PAL_IS_CLOSED;
+	if (!open)
+		pal_bye(&pal_machine);
+	spin_unlock(&pal_lock);
+	pal_channel_drain();
+	return NOTIFY_DONE;
+}
+
+static struct notifier_block pal_reboot = {
+	.notifier_call = pal_on_reboot,
+};
+
 static int __init palisade_init(void)
 {
 	int error = pal_report_init();
@@ -255,8 +277,13 @@ static int __init palisade_init(void)
 	if (error)
 		goto chan;
 	error = pal_stack_init();
+	if (error)
+		goto watch;
+	error = register_reboot_notifier(&pal_reboot);
 	if (!error)
 		return 0;
+	pal_stack_exit();
+watch:
 	pal_watch_exit();
 chan:
 	kthread_stop(pal_chan_task);
@@ -275,12 +302,14 @@ report:
 /* Only when nothing is mounted: each mount holds this module. */
 static void __exit palisade_exit(void)
 {
+	unregister_reboot_notifier(&pal_reboot);
 	pal_stack_exit();
 	pal_watch_exit();
 	spin_lock(&pal_lock);
 	pal_bye(&pal_machine);
 	spin_unlock(&pal_lock);
 	kthread_stop(pal_chan_task);
+	pal_channel_drain();
 	pal_channel_exit();
 	pal_members_exit();
 	pal_dlm_exit();
@@ -292,4 +321,4 @@ module_init(palisade_init);
 module_exit(palisade_exit);
 MODULE_DESCRIPTION("Palisade: fencing and membership for OCFS2, node side");
 MODULE_LICENSE("GPL");
-MODULE_SOFTDEP("pre: virtio_pci ocfs2_stackglue dlm");
+MODULE_VERSION("0.1.0");

@@ -52,19 +52,22 @@ void pal_port_work(void)
 	wake_up(&pal_worker_wait);
 }
 
-/* Whoever else holds the lock must not wait for a volume that we start. */
+/*
+ * Whoever else holds the lock must not wait for a volume that we start, nor
+ * for memory: it takes from the last pages, as the worker does.
+ */
 unsigned int pal_members_enter(void)
 {
-	unsigned int noio = memalloc_noio_save();
+	unsigned int flags = memalloc_noreclaim_save();
 
 	mutex_lock(&pal_members_lock);
-	return noio;
+	return flags;
 }
 
-void pal_members_done(unsigned int noio)
+void pal_members_done(unsigned int flags)
 {
 	mutex_unlock(&pal_members_lock);
-	memalloc_noio_restore(noio);
+	memalloc_noreclaim_restore(flags);
 }
 
 /* Whether a lockspace has this node; the members' lock is held. */

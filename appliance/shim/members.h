@@ -28,7 +28,7 @@ struct pal_member {
 extern struct pal_member pal_members[PAL_GROUPS_MAX];
 
 unsigned int pal_members_enter(void);
-void pal_members_done(unsigned int noio);
+void pal_members_done(unsigned int flags);
 void pal_space_drop(struct pal_member *member);
 void pal_mount_init(void);
 void pal_mount_exit(void);

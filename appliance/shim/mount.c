@@ -4,8 +4,8 @@
  *
  * Called by stack.c in that task's name; it hands a row to the worker and takes
  * it back.  Whoever holds the members' lock here must not wait for a volume
- * that the worker is to start: so nothing in between may reclaim memory by
- * writing (pal_members_enter()).
+ * that the worker is to start: so nothing in between may reclaim memory
+ * (pal_members_enter()).
  */
 #include <linux/fs.h>
 #include <linux/module.h>
@@ -27,7 +27,7 @@ int pal_members_join(const char *space, const char *cluster, void *connection)
 {
 	u8 volume[PAL_LABEL_BYTES], name[PAL_LABEL_BYTES] = { 0 };
 	struct pal_member *member;
-	unsigned int noio;
+	unsigned int flags;
 	int at = -EAGAIN;
 
 	if (strlen(space) != 2 * PAL_LABEL_BYTES ||
@@ -35,7 +35,7 @@ int pal_members_join(const char *space, const char *cluster, void *connection)
 		return -EINVAL;
 	memcpy(name, cluster, strnlen(cluster, sizeof(name)));
 	pal_port_work();
-	noio = pal_members_enter();
+	flags = pal_members_enter();
 	if (!pal_comm_is_made(pal_machine.node))
 		goto out;
 	spin_lock(&pal_lock);
@@ -56,7 +56,7 @@ int pal_members_join(const char *space, const char *cluster, void *connection)
 		pr_warn("palisade: the DLM does not take the cluster's name %s\n",
 			cluster);
 out:
-	pal_members_done(noio);
+	pal_members_done(flags);
 	pal_port_work();
 	return at;
 }
@@ -69,13 +69,13 @@ out:
 void pal_members_joined(int at, bool good)
 {
 	struct pal_group *group = &pal_machine.groups[at];
-	unsigned int noio;
+	unsigned int flags;
 
 	if (good) {
 		mod_delayed_work(system_long_wq, &pal_mount_work, 0);
 		return;
 	}
-	noio = pal_members_enter();
+	flags = pal_members_enter();
 	pal_space_drop(&pal_members[at]);
 	pal_members[at].connection = NULL;
 	spin_lock(&pal_lock);
@@ -85,7 +85,7 @@ void pal_members_joined(int at, bool good)
 	group->ready = false;
 	group->job = PAL_JOB_NONE;
 	spin_unlock(&pal_lock);
-	pal_members_done(noio);
+	pal_members_done(flags);
 	pal_kick();
 }
 
@@ -101,14 +101,14 @@ void pal_members_leave(int at)
 /* The umount's lockspace is gone. */
 void pal_members_left(int at)
 {
-	unsigned int noio = pal_members_enter();
+	unsigned int flags = pal_members_enter();
 
 	pal_space_drop(&pal_members[at]);
 	pal_members[at].connection = NULL;
 	spin_lock(&pal_lock);
 	pal_group_left(&pal_machine, at);
 	spin_unlock(&pal_lock);
-	pal_members_done(noio);
+	pal_members_done(flags);
 }
 
 static void pal_look_for_mount(struct super_block *super, void *unused)

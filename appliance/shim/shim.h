@@ -46,12 +46,14 @@ bool pal_channel_pending(void);
 void pal_channel_receive(void (*take)(const u8 *bytes, u32 count));
 void pal_channel_send(const u8 *bytes, u32 count);
 u64 pal_channel_skipped(void);
+void pal_channel_drain(void);
 void pal_channel_last_word(u8 reason);
 
 /* lease.c: the timer that ends the machine. */
 int pal_lease_init(void);
 void pal_lease_exit(void);
 void pal_lease_set(u64 end);
+void pal_lease_part(void);
 void pal_lease_end_machine(void);
 u64 pal_lease_end(void);
 

@@ -297,6 +297,21 @@ static void pal_let_go(struct ocfs2_cluster_connection *conn)
 	kfree(live);
 }
 
+/* The DLM knows one cluster's name at a time. */
+static int pal_enter(struct ocfs2_cluster_connection *conn)
+{
+	struct pal_live *live = conn->cc_private;
+	int error = mutex_lock_killable(&pal_connect_lock);
+
+	live->at = error;
+	if (error)
+		return error;
+	live->at = pal_join(conn);
+	error = live->at < 0 ? live->at : pal_lockspace_make(conn);
+	mutex_unlock(&pal_connect_lock);
+	return error;
+}
+
 static int pal_connect(struct ocfs2_cluster_connection *conn)
 {
 	struct pal_live *live = kzalloc(sizeof(*live), GFP_KERNEL);
@@ -306,11 +321,7 @@ static int pal_connect(struct ocfs2_cluster_connection *conn)
 		return -ENOMEM;
 	init_completion(&live->done);
 	conn->cc_private = live;
-	/* The DLM knows one cluster's name at a time. */
-	mutex_lock(&pal_connect_lock);
-	live->at = pal_join(conn);
-	error = live->at < 0 ? live->at : pal_lockspace_make(conn);
-	mutex_unlock(&pal_connect_lock);
+	error = pal_enter(conn);
 	if (live->at >= 0)
 		pal_members_joined(live->at, !!conn->cc_lockspace);
 	if (!error)

@@ -22,6 +22,7 @@
 #include "shim.h"
 
 #define PAL_LOOK_MS	250
+#define PAL_CHAINS	4096	/* looked at before others may run */
 #define PAL_AGAIN_US	1000000
 #define PAL_QUIET	(HZ / 3)	/* nothing is acknowledged for so long */
 #define PAL_DLM_PORT	21064
@@ -39,7 +40,7 @@ struct pal_peer {
 };
 
 static struct pal_peer pal_peers[PAL_NODES_MAX];
-static u64 pal_cuts;
+static u64 pal_cuts, pal_look_us;
 static struct task_struct *pal_watch_task;
 
 /* Notes the peers of a group; whether there are any. */
@@ -126,9 +127,17 @@ static void pal_look_at_tcp(void)
 	spin_lock(&pal_lock);
 	memcpy(peers, pal_machine.address, sizeof(peers));
 	spin_unlock(&pal_lock);
+	/* Half a million chains on a large machine, most of them empty. */
 	for (at = 0; at <= tcp_hashinfo.ehash_mask; at++) {
+		const struct hlist_nulls_head *chain =
+			&tcp_hashinfo.ehash[at].chain;
+
+		if (!(at % PAL_CHAINS))
+			cond_resched();
+		if (hlist_nulls_empty(chain))
+			continue;
 		rcu_read_lock();
-		sk_nulls_for_each_rcu(sk, node, &tcp_hashinfo.ehash[at].chain)
+		sk_nulls_for_each_rcu(sk, node, chain)
 			pal_look_at_socket(sk, peers);
 		rcu_read_unlock();
 	}
@@ -136,6 +145,7 @@ static void pal_look_at_tcp(void)
 
 static void pal_look(void)
 {
+	u64 begun = pal_now();
 	bool any = false;
 	u32 at;
 
@@ -147,6 +157,7 @@ static void pal_look(void)
 		any |= pal_look_at_group(&pal_machine.groups[at]);
 	if (any)
 		pal_look_at_tcp();
+	pal_look_us = pal_now() - begun;
 }
 
 static void pal_say_of(u8 node, u64 now)
@@ -213,7 +224,8 @@ void pal_watch_show(struct seq_file *file)
 {
 	u32 node;
 
-	seq_printf(file, "cuts %llu\n", pal_cuts);
+	seq_printf(file, "cuts %llu\nlast_look_us %llu\n", pal_cuts,
+		   pal_look_us);
 	for (node = 1; node < PAL_NODES_MAX; node++)
 		if (pal_peers[node].said)
 			seq_printf(file, "cut node=%u\n", node);

@@ -1,4 +1,4 @@
-//! The shim's C as the kernel's own tools see it: checkpatch, kbuild with all warnings, sparse.
+//! The shim's C as the kernel's own tools see it: checkpatch, kbuild with all warnings, sparse; and what its users are told.
 //!
 //! Owns the list of what checkpatch may say, each with its reason. It must never grow without one.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
@@ -60,4 +60,52 @@ fn compiler_and_sparse_have_no_warnings() {
     let words = node::shim_warnings(&House::here()).unwrap_or_else(|error| panic!("{error}"));
     let warnings: Vec<_> = words.lines().filter(|line| !line.starts_with("Skipping BTF")).collect();
     assert!(warnings.is_empty(), "{}", warnings.join("\n"));
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(House::here().root().join(path)).unwrap()
+}
+
+/// What stands between `start` and `end`, each time.
+fn between<'a>(text: &'a str, start: &'a str, end: &'a str) -> impl Iterator<Item = &'a str> {
+    text.split(start).skip(1).map(move |rest| rest.split_once(end).unwrap_or((rest, "")).0)
+}
+
+#[test]
+fn each_parameter_and_each_name_of_the_state_is_documented() {
+    let document = text("docs/OPERATING.md");
+    let (mut names, mut parameters) = (0, 0);
+    for path in sources() {
+        let source = fs::read_to_string(&path).unwrap();
+        for name in between(&source, "module_param(", ",").chain(between(&source, "module_param_named(", ",")) {
+            assert!(document.contains(&format!("| `{name}` |")), "{}: parameter {name}", path.display());
+            parameters += 1;
+        }
+        for format in between(&source, "seq_printf(file, \"", "\"") {
+            for name in format.split("\\n").filter_map(|line| line.split(' ').next()).filter(|name| !name.is_empty()) {
+                assert!(document.contains(&format!("`{name}`")), "{}: {name} of the state", path.display());
+                names += 1;
+            }
+        }
+    }
+    assert!(names > 30 && parameters >= 5, "{names} {parameters}");
+}
+
+#[test]
+fn unloading_takes_nothing_away_that_others_use() {
+    // `modprobe -r` unloads what a softdep names, a bus without users by reference too: the root disk went with it.
+    for path in sources() {
+        assert!(!fs::read_to_string(&path).unwrap().contains("MODULE_SOFTDEP"), "{}", path.display());
+    }
+    for line in text("appliance/shim/modprobe.d/palisade.conf").lines().filter(|line| line.starts_with("softdep")) {
+        assert!(line.ends_with(" pre: palisade"), "{line}");
+    }
+}
+
+#[test]
+fn module_and_dkms_have_the_version_of_all() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(text("appliance/shim/dkms.conf").contains(&format!("PACKAGE_VERSION=\"{version}\"")));
+    assert!(text("appliance/shim/main.c").contains(&format!("MODULE_VERSION(\"{version}\")")));
+    assert!(text("docs/OPERATING.md").contains(&format!("palisade-{version}")));
 }
