@@ -147,6 +147,16 @@ pub fn shim_warnings(house: &House) -> Result<String, Error> {
     ours::warnings(house, &folder, &kernel)
 }
 
+/// What a module is built against: the kernel's release, the headers that all flavours share, and those of this one.
+///
+/// # Errors
+/// If the packages cannot be fetched.
+pub fn headers(house: &House) -> Result<(String, PathBuf, PathBuf), Error> {
+    let (_folder, kernel, _lock) = prepare(house)?;
+    let (common, flavour) = kernel.headers();
+    Ok((kernel.release, common, flavour))
+}
+
 /// The kernel's own checker of style, of the version that the shim is built for.
 ///
 /// # Errors

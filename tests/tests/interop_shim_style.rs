@@ -1,13 +1,18 @@
-//! The shim's C as the kernel's own tools see it: checkpatch, kbuild with all warnings, sparse; and what its users are told.
+//! The shim's C as the kernel's own tools see it: checkpatch, kbuild with all warnings, sparse, DKMS; and what its users are told.
 //!
 //! Owns the list of what checkpatch may say, each with its reason. It must never grow without one.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use palisade_images::{House, node, setup};
+
+mod interop_support;
+
+use interop_support::run_dir;
 
 /// What checkpatch is not asked about, and why.
 const IGNORED: [(&str, &str); 1] = [(
@@ -108,4 +113,64 @@ fn module_and_dkms_have_the_version_of_all() {
     assert!(text("appliance/shim/dkms.conf").contains(&format!("PACKAGE_VERSION=\"{version}\"")));
     assert!(text("appliance/shim/main.c").contains(&format!("MODULE_VERSION(\"{version}\")")));
     assert!(text("docs/OPERATING.md").contains(&format!("palisade-{version}")));
+}
+
+/// Headers where DKMS expects them: a flavour's Makefile names the common one by the place where it would be installed.
+fn headers_in(folder: &Path) -> String {
+    let (release, common, flavour) = node::headers(&House::here()).unwrap_or_else(|error| panic!("{error}"));
+    for entry in fs::read_dir(flavour).unwrap().map(|entry| entry.unwrap().path()) {
+        let name = entry.file_name().unwrap().to_owned();
+        if name != "Makefile" {
+            symlink(&entry, folder.join(name)).unwrap();
+        }
+    }
+    fs::write(folder.join("Makefile"), format!("include {}/Makefile\n", common.display())).unwrap();
+    release
+}
+
+#[test]
+fn dkms_builds_installs_and_removes_the_module() {
+    setup::ensure(&["dkms"]).unwrap_or_else(|error| panic!("{error}"));
+    let folder = run_dir("shim-dkms");
+    let place = |name: &str| {
+        fs::create_dir_all(folder.join(name)).unwrap();
+        folder.join(name)
+    };
+    let (sources, tree, kernel, installed) = (place("src"), place("tree"), place("kernel"), place("modules"));
+    let release = headers_in(&kernel);
+    place(&format!("modules/{release}"));
+    let (module, house) = (format!("palisade/{}", env!("CARGO_PKG_VERSION")), House::here());
+    let copy = sources.join(module.replace('/', "-"));
+    let copied = Command::new("cp").arg("-r").arg(house.root().join("appliance/shim")).arg(copy).status().unwrap();
+    assert!(copied.success());
+    // The package of the kernel's sources is not installed here; these are out of it.
+    let source = node::checkpatch(&house).unwrap_or_else(|error| panic!("{error}"));
+    let source = source.parent().unwrap().parent().unwrap();
+    let dkms = |word: &str, more: &[&str]| {
+        let mut command = Command::new("dkms");
+        command.args([word, &module, "-k", &release, "-a", "x86_64"]).args(more);
+        command.arg("--dkmstree").arg(&tree).arg("--sourcetree").arg(&sources).arg("--installtree").arg(&installed);
+        let output = command.env("PALISADE_SOURCE", source).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        let log = fs::read_to_string(tree.join(&module).join("build/make.log")).unwrap_or_default();
+        assert!(output.status.success(), "dkms {word}: {said}{log}");
+    };
+    dkms("add", &[]);
+    dkms("build", &["--kernelsourcedir", &kernel.display().to_string()]);
+    dkms("install", &["--no-depmod"]);
+    let there = installed.join(&release).join("updates/dkms/palisade.ko");
+    let about = Command::new("modinfo").arg(&there).output().unwrap();
+    let about = String::from_utf8_lossy(&about.stdout).into_owned();
+    for words in [
+        "license:        GPL",
+        "name:           palisade",
+        &format!("vermagic:       {release} "),
+        "parm:           node:",
+    ] {
+        assert!(about.contains(words), "no `{words}` in {about}");
+    }
+    assert!(!about.contains("softdep:"), "{about}");
+    dkms("remove", &["--no-depmod"]);
+    assert!(!there.exists());
+    fs::remove_dir_all(&folder).unwrap();
 }
