@@ -268,6 +268,7 @@ static bool pal_on_stop(struct pal_machine *m, u64 now, const u8 *volume,
 	group->replayed = false;
 	group->ask_at = now;
 	m->counters.stops++;
+	pal_relay_stop(m, now, group);
 	pal_port_event("GROUP_STOP volume=%s generation=%llu",
 		       pal_label(volume), pal_ull(generation));
 	if (had_lockspace) {

@@ -11,6 +11,8 @@
 #define PALISADE_MACHINE_H
 
 #include "frame.h"
+#include "locks.h"
+#include "mail.h"
 
 #define PAL_NODES_MAX		256	/* numbers; 0 is nobody */
 #define PAL_GROUPS_MAX		16	/* as GROUPS_MAX of the core */
@@ -104,6 +106,8 @@ struct pal_group {
 	u8 part_count[PAL_PARTS_MAX];
 	u32 next_count;
 	struct pal_entry next[PAL_ENTRIES_MAX];
+	/* Its POSIX locks, while it is mounted. */
+	struct pal_locks *locks;
 };
 
 /* What is taken over. */
@@ -152,6 +156,7 @@ struct pal_machine {
 	u64 every;		/* how often */
 	u64 patience;		/* silence after which it asks again */
 	u64 heard;
+	u64 clock;		/* when it was called last */
 	u64 lease_end;		/* 0: none yet */
 	bool lease_told;
 	u8 refusal_told;
@@ -165,6 +170,7 @@ struct pal_machine {
 	struct pal_group groups[PAL_GROUPS_MAX];
 	struct pal_takeover takeovers[PAL_TAKEOVERS_MAX];
 	struct pal_counters counters;
+	struct pal_mail mail;
 	u8 scratch[PAL_PAYLOAD_MAX];
 };
 

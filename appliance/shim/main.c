@@ -13,6 +13,9 @@
  *   mount.c    mounts and umounts     comms.c     where the peers are
  *   stack.c    OCFS2's plugin         report.c    log and debugfs
  *   watch.c    peers that are cut off tell.c      what a cold start asks for
+ *   mail.c     messages to other shims plock.c    POSIX locks of processes
+ *   holder.c   what this node has     arbiter.c   who grants, with ranges.c
+ *   relay.c    between these
  *
  * Threads: palisade/chan receives, beats and decides, and waits for nothing;
  * palisade/work stops and starts the DLM; palisade/log prints and

@@ -20,10 +20,12 @@ static struct delayed_work pal_mount_work;
  * @space: the volume's UUID
  * @cluster: its cluster's name
  * @connection: OCFS2's
+ * @locks: its POSIX locks
  *
  * Return: the group's row, or an error: -EAGAIN if it cannot be now.
  */
-int pal_members_join(const char *space, const char *cluster, void *connection)
+int pal_members_join(const char *space, const char *cluster, void *connection,
+		     struct pal_locks *locks)
 {
 	u8 volume[PAL_LABEL_BYTES], name[PAL_LABEL_BYTES] = { 0 };
 	struct pal_member *member;
@@ -42,6 +44,8 @@ int pal_members_join(const char *space, const char *cluster, void *connection)
 	/* Without a lease nobody would end this machine in time. */
 	if (pal_machine.session && pal_machine.lease_end)
 		at = pal_group_open(&pal_machine, volume, name);
+	if (at >= 0)
+		pal_machine.groups[at].locks = locks;
 	spin_unlock(&pal_lock);
 	if (at < 0) {
 		at = -EAGAIN;

@@ -48,6 +48,10 @@
 #define PAL_TAKEOVER		24
 #define PAL_TAKEN		25
 #define PAL_FAILED		26
+#define PAL_SEND		27
+#define PAL_RECV		28
+#define PAL_ACK			29
+#define PAL_GONE		30
 #define PAL_REPORT		33
 #define PAL_REPORT_GROUP	34
 #define PAL_DLM_ADDRESS		37
@@ -89,6 +93,10 @@
 #define PAL_ADDRESS		24	/* DLM_ADDRESS, 16 bytes */
 #define PAL_CUT_STATE		2	/* CUT: 1 or 0 */
 #define PAL_CUT_MS		16	/* CUT u64 */
+#define PAL_EPOCH		4	/* SEND, GONE u32 */
+#define PAL_NUMBER		16	/* SEND, RECV, ACK, GONE, BUSY u64 */
+#define PAL_STREAM		24	/* RECV, ACK u64 */
+#define PAL_FIRST		32	/* RECV u64 */
 
 #define PAL_LABEL_BYTES		16
 
@@ -138,6 +146,49 @@
 /* Progress of REPORT_SERVICE. */
 #define PAL_PROGRESS_GIVEN	1
 #define PAL_PROGRESS_TAKEN	2
+
+/*
+ * Messages between shims: a head, then lines.  The appliances only carry them.
+ * Each is of one service, volume and generation.
+ */
+#define PAL_MAIL_LOCKS		1
+#define PAL_MAIL_SERVICE	0
+#define PAL_MAIL_COUNT		1
+#define PAL_MAIL_GENERATION	8
+#define PAL_MAIL_VOLUME		16
+#define PAL_MAIL_HEAD		32
+#define PAL_LINE_BYTES		48
+#define PAL_LINES_MAX		8
+#define PAL_LINE_WORD		0
+#define PAL_LINE_HOLD		1
+#define PAL_LINE_FLAG		2
+#define PAL_LINE_RESULT		3
+#define PAL_LINE_PID		4
+#define PAL_LINE_ID		8
+#define PAL_LINE_INODE		16
+#define PAL_LINE_OWNER		24
+#define PAL_LINE_START		32
+#define PAL_LINE_LAST		40
+
+/* Words of lines. */
+#define PAL_LINE_BEGIN		1
+#define PAL_LINE_HELD		2
+#define PAL_LINE_END		3
+#define PAL_LINE_ASK		4
+#define PAL_LINE_FIND		5
+#define PAL_LINE_LOWER		6
+#define PAL_LINE_CANCEL		7
+#define PAL_LINE_ANSWER		8
+
+/* Flags of ASK. */
+#define PAL_ASK_WAIT		1
+#define PAL_ASK_DEADLOCK	2
+
+/* Answers. */
+#define PAL_ANSWER_GRANTED	0	/* to FIND: nothing stands against it */
+#define PAL_ANSWER_TAKEN	1
+#define PAL_ANSWER_FULL		2
+#define PAL_ANSWER_DEADLOCK	3
 
 /* Services of TAKEOVER. */
 #define PAL_SERVICE_RECOVERY	1

@@ -232,6 +232,7 @@ static int pal_state_show(struct seq_file *file, void *unused)
 	pal_members_show(file);
 	pal_comms_show(file);
 	pal_watch_show(file);
+	pal_plock_show(file);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(pal_state);

@@ -135,6 +135,7 @@ void pal_on_time(struct pal_machine *m, u64 now)
 {
 	u8 body[PAL_BODY_BYTES] = { 0 };
 
+	m->clock = now;
 	pal_check_lease(m, now);
 	if (m->over)
 		return;
@@ -149,8 +150,10 @@ void pal_on_time(struct pal_machine *m, u64 now)
 			pal_hello(m);
 		}
 	}
-	if (m->session)
+	if (m->session) {
 		pal_groups_on_time(m, now);
+		pal_mail_on_time(m, now);
+	}
 }
 
 /**
@@ -166,6 +169,7 @@ u64 pal_deadline(const struct pal_machine *m)
 	if (m->session) {
 		due = min(due, m->heard + m->patience);
 		due = min(due, pal_groups_deadline(m));
+		due = min(due, pal_mail_deadline(m));
 	}
 	if (m->lease_end)
 		due = min(due, m->lease_end - PAL_PARTING_US);
@@ -199,6 +203,7 @@ static void pal_on_welcome(struct pal_machine *m, u64 now,
 	m->refusal_told = 0;
 	m->view_told = 0;
 	pal_groups_on_session(m, now);
+	pal_mail_on_session(m, now);
 	pal_port_event("SESSION session=%u host=%u incarnation=%016llx beat_ms=%u lease_ms=%u cluster=%u",
 		       m->session, m->host,
 		       (unsigned long long)m->incarnation, beat_ms, lease_ms,
@@ -401,8 +406,17 @@ static void pal_on_message(struct pal_machine *m, u64 now,
 		pal_on_address(m, frame->body);
 		break;
 	case PAL_BUSY:
-		/* To a JOIN, which is repeated. */
-		m->counters.busy++;
+		/* To a JOIN, which is repeated; or to a SEND. */
+		if (pal_u64(frame->body + PAL_NUMBER))
+			m->counters.dropped += !pal_mail_on_frame(m, now,
+								  frame);
+		else
+			m->counters.busy++;
+		break;
+	case PAL_RECV:
+	case PAL_ACK:
+	case PAL_GONE:
+		m->counters.dropped += !pal_mail_on_frame(m, now, frame);
 		break;
 	case PAL_LEAVE:
 	case PAL_STOP:
@@ -427,6 +441,7 @@ static void pal_on_message(struct pal_machine *m, u64 now,
 void pal_on_frame(struct pal_machine *m, u64 now,
 		  const struct pal_frame *frame)
 {
+	m->clock = now;
 	pal_check_lease(m, now);
 	if (m->over)
 		return;

@@ -80,7 +80,8 @@ bool pal_dlm_is_there(const char *space);
 /* members.c, mount.c: what the worker and mounts do about the groups. */
 int pal_members_init(void);
 void pal_members_exit(void);
-int pal_members_join(const char *space, const char *cluster, void *connection);
+int pal_members_join(const char *space, const char *cluster, void *connection,
+		     struct pal_locks *locks);
 void pal_members_joined(int at, bool good);
 void pal_members_leave(int at);
 void pal_members_left(int at);
@@ -104,6 +105,15 @@ void pal_reserve_give_back(void);
 int pal_watch_init(void);
 void pal_watch_exit(void);
 void pal_watch_show(struct seq_file *file);
+
+/* plock.c: POSIX locks of processes. */
+struct file;
+struct file_lock;
+struct pal_locks *pal_plock_make(void);
+void pal_plock_end(int at, struct pal_locks *locks);
+int pal_plock(int at, u64 inode, struct file *file, int cmd,
+	      struct file_lock *fl);
+void pal_plock_show(struct seq_file *file);
 
 /* stack.c: the OCFS2 stack plugin. */
 int pal_stack_init(void);

@@ -8,9 +8,8 @@
  * waits until the group has taken this node in, an umount until it is out.
  * Locks go straight to the kernel's DLM.
  *
- * There is no .plock: OCFS2 then keeps POSIX locks (fcntl) on this node alone;
- * flock() and OCFS2's own locks are the cluster's.  With the stock plugin and
- * no dlm_controld they would hang for ever.
+ * flock() is one of OCFS2's own locks; POSIX locks (fcntl) are plock.c's.  With
+ * the stock plugin and no dlm_controld they would hang for ever.
  */
 #include <linux/completion.h>
 #include <linux/delay.h>
@@ -33,6 +32,7 @@ MODULE_PARM_DESC(join_wait_ms,
 
 struct pal_live {
 	int at;
+	struct pal_locks *locks;
 	struct dlm_lksb lksb;
 	char lvb[DLM_LVB_LEN];
 	struct completion done;
@@ -246,12 +246,13 @@ bool pal_stack_is_recovering(const char *space)
 
 static int pal_join(struct ocfs2_cluster_connection *conn)
 {
+	struct pal_live *live = conn->cc_private;
 	unsigned long end = jiffies + msecs_to_jiffies(join_wait_ms);
 	int at;
 
 	for (;;) {
 		at = pal_members_join(conn->cc_name, conn->cc_cluster_name,
-				      conn);
+				      conn, live->locks);
 		if (at != -EAGAIN)
 			break;
 		if (time_after(jiffies, end) || fatal_signal_pending(current)) {
@@ -285,6 +286,15 @@ static int pal_lockspace_make(struct ocfs2_cluster_connection *conn)
 	return callbacks;
 }
 
+static void pal_live_free(struct ocfs2_cluster_connection *conn)
+{
+	struct pal_live *live = conn->cc_private;
+
+	pal_plock_end(live->at, live->locks);
+	conn->cc_private = NULL;
+	kfree(live);
+}
+
 static void pal_let_go(struct ocfs2_cluster_connection *conn)
 {
 	struct pal_live *live = conn->cc_private;
@@ -293,8 +303,7 @@ static void pal_let_go(struct ocfs2_cluster_connection *conn)
 	dlm_release_lockspace(conn->cc_lockspace, 2);
 	pal_members_left(live->at);
 	conn->cc_lockspace = NULL;
-	conn->cc_private = NULL;
-	kfree(live);
+	pal_live_free(conn);
 }
 
 /* The DLM knows one cluster's name at a time. */
@@ -319,6 +328,12 @@ static int pal_connect(struct ocfs2_cluster_connection *conn)
 
 	if (!live)
 		return -ENOMEM;
+	live->at = -1;
+	live->locks = pal_plock_make();
+	if (!live->locks) {
+		kfree(live);
+		return -ENOMEM;
+	}
 	init_completion(&live->done);
 	conn->cc_private = live;
 	error = pal_enter(conn);
@@ -327,7 +342,7 @@ static int pal_connect(struct ocfs2_cluster_connection *conn)
 	if (!error)
 		error = pal_agree_on_version(conn);
 	if (!error) {
-		pr_notice("palisade: %s is open; POSIX locks (fcntl) on it hold on this node alone, flock() in the whole cluster\n",
+		pr_notice("palisade: %s is open; POSIX locks (fcntl) and flock() on it hold in the whole cluster, unless it is mounted with localflocks\n",
 			  conn->cc_name);
 		return 0;
 	}
@@ -336,8 +351,7 @@ static int pal_connect(struct ocfs2_cluster_connection *conn)
 		pal_let_go(conn);
 		return error;
 	}
-	conn->cc_private = NULL;
-	kfree(live);
+	pal_live_free(conn);
 	return error;
 }
 
@@ -355,6 +369,14 @@ static int pal_this_node(struct ocfs2_cluster_connection *conn,
 	return 0;
 }
 
+static int pal_posix(struct ocfs2_cluster_connection *conn, u64 inode,
+		     struct file *file, int cmd, struct file_lock *fl)
+{
+	struct pal_live *live = conn->cc_private;
+
+	return pal_plock(live->at, inode, file, cmd, fl);
+}
+
 static struct ocfs2_stack_operations pal_operations = {
 	.connect = pal_connect,
 	.disconnect = pal_disconnect,
@@ -364,6 +386,7 @@ static struct ocfs2_stack_operations pal_operations = {
 	.lock_status = pal_lock_status,
 	.lvb_valid = pal_lvb_valid,
 	.lock_lvb = pal_lvb,
+	.plock = pal_posix,
 	.dump_lksb = pal_dump,
 };
 

@@ -179,4 +179,5 @@ void pal_group_started(struct pal_machine *m, int at, u64 generation)
 	       group->next_count * sizeof(*group->next));
 	pal_port_started(group);
 	pal_say_running(m, group);
+	pal_relay_start(m, m->clock, group);
 }

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use palisade_checker::record::{BYTES, Record};
 
-use crate::locks::{self, Mode};
+use crate::locks::{self, Bytes, Mode};
 use crate::{Writer, sys};
 
 /// Writes until the count is reached, or for ever.
@@ -22,10 +22,10 @@ pub fn run(path: &Path, writer: &Writer, mode: Mode) -> Result<(), String> {
     for count in 1..=writer.count {
         let start = Instant::now();
         let error = |what: &str, error: std::io::Error| format!("cannot {what} {}: {error}", path.display());
-        locks::take(&file, mode).map_err(|e| error("lock", e))?;
+        locks::take(&file, mode, Bytes::ALL).map_err(|e| error("lock", e))?;
         let locked = start.elapsed();
         let record = append(&file, writer, count).inspect_err(|sentence| sys::tell(&format!("BROKEN {sentence}")))?;
-        locks::give_back(&file, mode).map_err(|e| error("unlock", e))?;
+        locks::give_back(&file, mode, Bytes::ALL).map_err(|e| error("unlock", e))?;
         sys::tell(&format!(
             "WRITTEN number={} node={} boot={:08x} count={count} locked_us={} took_us={}",
             record.number,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use locks::Mode;
+use locks::{Bytes, Mode};
 
 const HELP: &str = "\
 palisade-checker append --file F --node N [--lock flock|posix] [--pause-ms 20] [--count N]
@@ -21,10 +21,14 @@ palisade-checker create --dir D --node N [--pause-ms 20] [--count N]
     makes files in D, syncs each and D, and says so
 palisade-checker list --dir D
     prints the names of the files that `create` made in D and that are whole
-palisade-checker hold --file F [--lock flock|posix] --ms N
+palisade-checker hold --file F [--lock flock|posix] [--bytes FIRST-LAST] --ms N
     locks F for so long; says when it has it
-palisade-checker try --file F [--lock flock|posix]
+palisade-checker try --file F [--lock flock|posix] [--bytes FIRST-LAST]
     says whether the lock can be had at once
+palisade-checker find --file F [--bytes FIRST-LAST]
+    says whose POSIX lock stands against one of ours
+palisade-checker time --file F [--lock flock|posix] [--bytes FIRST-LAST] --count N
+    locks and unlocks N times, and says how long that takes
 palisade-checker door
     takes commands on vsock port 7650: one line, run by the shell; what it prints is the answer
 ";
@@ -47,8 +51,15 @@ fn run(arguments: &[String]) -> Result<(), String> {
         "append" => append::run(&options.path("--file")?, &options.writer()?, options.mode()?),
         "create" => create::run(&options.path("--dir")?, &options.writer()?),
         "list" => create::list(&options.path("--dir")?),
-        "hold" => locks::hold(&options.path("--file")?, options.mode()?, options.pause("--ms", 0)?),
-        "try" => locks::attempt(&options.path("--file")?, options.mode()?),
+        "hold" => {
+            locks::hold(&options.path("--file")?, options.mode()?, options.bytes()?, options.pause("--ms", 0)?)
+        }
+        "try" => locks::attempt(&options.path("--file")?, options.mode()?, options.bytes()?),
+        "find" => locks::find(&options.path("--file")?, options.bytes()?),
+        "time" => {
+            let count = options.number("--count", None)?;
+            locks::time(&options.path("--file")?, options.mode()?, options.bytes()?, count)
+        }
         "door" => door::run(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
@@ -79,7 +90,7 @@ impl Options {
         let mut pairs = Vec::new();
         for pair in words.chunks(2) {
             let [name, value] = pair else { return Err(format!("{} needs a value", pair.concat())) };
-            let known = ["--file", "--dir", "--node", "--lock", "--pause-ms", "--count", "--ms"];
+            let known = ["--file", "--dir", "--node", "--lock", "--pause-ms", "--count", "--ms", "--bytes"];
             if !known.contains(&name.as_str()) {
                 return Err(format!("`{name}` is no argument\n{HELP}"));
             }
@@ -117,6 +128,15 @@ impl Options {
         }
     }
 
+    fn bytes(&self) -> Result<Bytes, String> {
+        let Some(text) = self.get("--bytes") else { return Ok(Bytes::ALL) };
+        let range = text.split_once('-').and_then(|(first, last)| {
+            let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+            (first <= last).then_some(Bytes { first, last: Some(last) })
+        });
+        range.ok_or_else(|| format!("--bytes is FIRST-LAST, not `{text}`"))
+    }
+
     fn writer(&self) -> Result<Writer, String> {
         Ok(Writer {
             node: self.number("--node", None)?,
@@ -139,6 +159,10 @@ mod tests {
         let writer = options.writer().expect("a node is given");
         assert_eq!((writer.node, writer.pause, writer.count), (2, Duration::from_millis(5), u32::MAX));
         assert!(options.path("--file").is_err());
+        assert_eq!(options.bytes(), Ok(Bytes::ALL));
+        let some = read("--bytes 3-7").expect("it is known");
+        assert_eq!(some.bytes(), Ok(Bytes { first: 3, last: Some(7) }));
+        assert!(read("--bytes 7-3").expect("it is known").bytes().is_err());
         for wrong in ["--node", "--what 1"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }

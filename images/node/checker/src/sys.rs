@@ -7,6 +7,8 @@ use std::io::{self, Read, Write};
 use std::mem::size_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use crate::locks::Bytes;
+
 /// Prints a line as a node's events are printed: with the time since boot.
 pub fn tell(text: &str) {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
@@ -27,37 +29,49 @@ pub fn random() -> io::Result<u32> {
     Ok(u32::from_le_bytes(bytes))
 }
 
-/// Takes the record lock over a whole file. With `wait`: until it can be had. Says whether it has it.
+/// Takes a record lock. With `wait`: until it can be had. Says whether it has it.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn posix_lock(file: &File, wait: bool) -> io::Result<bool> {
+pub fn posix_lock(file: &File, bytes: Bytes, wait: bool) -> io::Result<bool> {
     let command = if wait { libc::F_SETLKW } else { libc::F_SETLK };
-    match record_lock(file, command, libc::F_WRLCK) {
+    match record_lock(file, bytes, command, libc::F_WRLCK) {
         Err(error) if !wait && matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
-        other => other.map(|()| true),
+        other => other.map(|_| true),
     }
 }
 
-/// Gives the record lock over a whole file back.
+/// Gives a record lock back.
 ///
 /// # Errors
 /// The kernel's refusal.
-pub fn posix_unlock(file: &File) -> io::Result<()> {
-    record_lock(file, libc::F_SETLK, libc::F_UNLCK)
+pub fn posix_unlock(file: &File, bytes: Bytes) -> io::Result<()> {
+    record_lock(file, bytes, libc::F_SETLK, libc::F_UNLCK).map(drop)
 }
 
-fn record_lock(file: &File, command: libc::c_int, kind: libc::c_int) -> io::Result<()> {
+/// Whose lock stands against one for writing: its process, first and last byte (-1: all that come).
+///
+/// # Errors
+/// The kernel's refusal.
+pub fn posix_find(file: &File, bytes: Bytes) -> io::Result<Option<(i32, i64, i64)>> {
+    let lock = record_lock(file, bytes, libc::F_GETLK, libc::F_WRLCK)?;
+    let last = if lock.l_len == 0 { -1 } else { lock.l_start + lock.l_len - 1 };
+    Ok((libc::c_int::from(lock.l_type) != libc::F_UNLCK).then_some((lock.l_pid, lock.l_start, last)))
+}
+
+fn record_lock(file: &File, bytes: Bytes, command: libc::c_int, kind: libc::c_int) -> io::Result<libc::flock> {
     // SAFETY: all zero is a valid flock: from the start of the file to its end, whatever that becomes.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = libc::c_short::try_from(kind).unwrap_or(0);
     lock.l_whence = libc::c_short::try_from(libc::SEEK_SET).unwrap_or(0);
+    lock.l_start = libc::off_t::from(bytes.first);
+    lock.l_len = bytes.last.map_or(0, |last| libc::off_t::from(last) - libc::off_t::from(bytes.first) + 1);
     loop {
         // SAFETY: the descriptor is open and `lock` is valid for the call.
-        let failed = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const lock) };
+        let failed = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) };
         match check(failed) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => return other,
+            other => return other.map(|()| lock),
         }
     }
 }
