@@ -21,13 +21,14 @@ struct pal_machine;
 struct pal_group;
 
 #ifdef PAL_SMALL	/* for tests: each bound is met soon */
-#define PAL_LOCKS_MAX		16
-#define PAL_LOCKS_ROOM		64
+#define PAL_LOCKS_MAX		8
+#define PAL_LOCKS_ROOM		10
 #define PAL_HELD_MAX		10
 #define PAL_HELD_ROOM		24
 #define PAL_WAITS_MAX		24
 #define PAL_WAITING_MAX		8
-#define PAL_TOLD_MAX		4
+#define PAL_TOLD_MAX		3
+#define PAL_LINES_ONCE		2
 #else
 /* Ranges of one volume beyond which the arbiter takes no new lock. */
 #define PAL_LOCKS_MAX		4096
@@ -42,6 +43,8 @@ struct pal_group;
 #define PAL_WAITING_MAX		384
 /* What a holder has to tell beside its requests; more: it tells all anew. */
 #define PAL_TOLD_MAX		64
+/* Lines that leave in one message. */
+#define PAL_LINES_ONCE		PAL_LINES_MAX
 #endif
 /* Owners that a search for a deadlock passes at most. */
 #define PAL_DEADLOCK_HOPS	16

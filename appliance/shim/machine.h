@@ -170,7 +170,7 @@ struct pal_machine {
 	struct pal_group groups[PAL_GROUPS_MAX];
 	struct pal_takeover takeovers[PAL_TAKEOVERS_MAX];
 	struct pal_counters counters;
-	struct pal_mail mail;
+	struct pal_mail mails;
 	u8 scratch[PAL_PAYLOAD_MAX];
 };
 

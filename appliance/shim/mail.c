@@ -36,7 +36,7 @@ static bool pal_mail_is_open(const struct pal_machine *m)
 
 bool pal_mail_has_room(const struct pal_machine *m, u8 to)
 {
-	const struct pal_pen *peer = &m->mail.peer[to];
+	const struct pal_pen *peer = &m->mails.peer[to];
 
 	return peer->wanted && peer->next - peer->acked < PAL_MAIL_WINDOW;
 }
@@ -44,12 +44,12 @@ bool pal_mail_has_room(const struct pal_machine *m, u8 to)
 /* Where the next message to a node is written; there must be room. */
 u8 *pal_mail_place(struct pal_machine *m, u8 to)
 {
-	return pal_mail_bytes(&m->mail.peer[to], m->mail.peer[to].next + 1);
+	return pal_mail_bytes(&m->mails.peer[to], m->mails.peer[to].next + 1);
 }
 
 static void pal_mail_flush(struct pal_machine *m, u64 now, u8 to)
 {
-	struct pal_pen *peer = &m->mail.peer[to];
+	struct pal_pen *peer = &m->mails.peer[to];
 	u64 last = peer->begun ? peer->next : min(peer->acked + 1, peer->next);
 
 	if (!peer->wanted || peer->sent >= last || !pal_mail_is_open(m))
@@ -63,10 +63,10 @@ static void pal_mail_flush(struct pal_machine *m, u64 now, u8 to)
 		put_unaligned_le64(number, body + PAL_NUMBER);
 		pal_say_more(m, PAL_SEND, body, pal_mail_bytes(peer, number),
 			     peer->length[number % PAL_MAIL_WINDOW]);
-		m->mail.counters.sent++;
+		m->mails.counters.sent++;
 	}
 	peer->again_at = now + PAL_MAIL_AGAIN_US;
-	m->mail.due = min(m->mail.due, peer->again_at);
+	m->mails.due = min(m->mails.due, peer->again_at);
 }
 
 /**
@@ -78,7 +78,7 @@ static void pal_mail_flush(struct pal_machine *m, u64 now, u8 to)
  */
 void pal_mail_post(struct pal_machine *m, u64 now, u8 to, u32 length)
 {
-	struct pal_pen *peer = &m->mail.peer[to];
+	struct pal_pen *peer = &m->mails.peer[to];
 	bool behind = peer->sent < peer->next;
 
 	peer->next++;
@@ -95,7 +95,7 @@ static void pal_mail_later(struct pal_machine *m, u64 now,
 					  PAL_MAIL_PAUSE_MAX_US) :
 				    PAL_MAIL_PAUSE_US;
 	peer->again_at = now + peer->pause;
-	m->mail.due = min(m->mail.due, peer->again_at);
+	m->mails.due = min(m->mails.due, peer->again_at);
 }
 
 /**
@@ -107,7 +107,7 @@ static void pal_mail_later(struct pal_machine *m, u64 now,
  */
 void pal_mail_want(struct pal_machine *m, u64 now, u8 node, bool wanted)
 {
-	struct pal_pen *peer = &m->mail.peer[node];
+	struct pal_pen *peer = &m->mails.peer[node];
 
 	if (peer->wanted == wanted)
 		return;
@@ -135,7 +135,7 @@ static void pal_mail_on_recv(struct pal_machine *m, u64 now,
 	u64 incarnation = pal_u64(frame->body + PAL_INCARNATION);
 	u64 number = pal_u64(frame->body + PAL_NUMBER);
 	u64 first = pal_u64(frame->body + PAL_FIRST);
-	struct pal_pen *peer = &m->mail.peer[from];
+	struct pal_pen *peer = &m->mails.peer[from];
 
 	if (peer->heard_incarnation != incarnation) {
 		peer->heard_incarnation = incarnation;
@@ -145,13 +145,13 @@ static void pal_mail_on_recv(struct pal_machine *m, u64 now,
 		if (number != max(first, peer->heard + 1) ||
 		    !pal_relay_take(m, now, from, incarnation, frame->payload,
 				    frame->length)) {
-			m->mail.counters.late++;
+			m->mails.counters.late++;
 			return;
 		}
 		peer->heard = number;
-		m->mail.counters.taken++;
+		m->mails.counters.taken++;
 	} else {
-		m->mail.counters.twice++;
+		m->mails.counters.twice++;
 	}
 	body[PAL_NODE] = from;
 	put_unaligned_le64(number, body + PAL_NUMBER);
@@ -162,9 +162,14 @@ static void pal_mail_on_recv(struct pal_machine *m, u64 now,
 bool pal_mail_on_frame(struct pal_machine *m, u64 now,
 		       const struct pal_frame *frame)
 {
-	struct pal_pen *peer = &m->mail.peer[frame->body[PAL_NODE]];
+	struct pal_pen *peer = &m->mails.peer[frame->body[PAL_NODE]];
 	u64 number = pal_u64(frame->body + PAL_NUMBER);
 
+	/* To a JOIN, which is repeated. */
+	if (frame->kind == PAL_BUSY && !number) {
+		m->counters.busy++;
+		return true;
+	}
 	if (!frame->body[PAL_NODE] || frame->body[PAL_NODE] == m->node)
 		return false;
 	switch (frame->kind) {
@@ -178,12 +183,12 @@ bool pal_mail_on_frame(struct pal_machine *m, u64 now,
 	case PAL_BUSY:
 		if (number <= peer->acked || number > peer->sent)
 			break;
-		m->mail.counters.busy++;
+		m->mails.counters.busy++;
 		peer->sent = number - 1;
 		pal_mail_later(m, now, peer);
 		break;
 	default:
-		m->mail.counters.gone++;
+		m->mails.counters.gone++;
 		peer->epoch = pal_u32(frame->body + PAL_EPOCH);
 		pal_mail_is_acked(peer, number);
 		peer->sent = peer->acked;
@@ -201,7 +206,7 @@ void pal_mail_on_session(struct pal_machine *m, u64 now)
 	int node;
 
 	for (node = 1; node < 256; node++) {
-		struct pal_pen *peer = &m->mail.peer[node];
+		struct pal_pen *peer = &m->mails.peer[node];
 
 		peer->epoch = 0;
 		peer->begun = false;
@@ -209,31 +214,31 @@ void pal_mail_on_session(struct pal_machine *m, u64 now)
 		peer->pause = 0;
 		peer->again_at = now;
 	}
-	m->mail.due = now;
+	m->mails.due = now;
 }
 
 void pal_mail_on_time(struct pal_machine *m, u64 now)
 {
 	int node;
 
-	if (now < m->mail.due || !pal_mail_is_open(m))
+	if (now < m->mails.due || !pal_mail_is_open(m))
 		return;
-	m->mail.due = ~0ull;
+	m->mails.due = ~0ull;
 	for (node = 1; node < 256; node++) {
-		struct pal_pen *peer = &m->mail.peer[node];
+		struct pal_pen *peer = &m->mails.peer[node];
 
 		if (!peer->wanted || peer->acked == peer->next)
 			continue;
 		if (now >= peer->again_at) {
-			m->mail.counters.again++;
+			m->mails.counters.again++;
 			peer->sent = peer->acked;
 			pal_mail_flush(m, now, node);
 		}
-		m->mail.due = min(m->mail.due, peer->again_at);
+		m->mails.due = min(m->mails.due, peer->again_at);
 	}
 }
 
 u64 pal_mail_deadline(const struct pal_machine *m)
 {
-	return pal_mail_is_open(m) ? m->mail.due : ~0ull;
+	return pal_mail_is_open(m) ? m->mails.due : ~0ull;
 }

@@ -281,7 +281,7 @@ int pal_plock(int at, u64 inode, struct file *file, int cmd,
 
 void pal_plock_show(struct seq_file *file)
 {
-	const struct pal_mail_counters *mail = &pal_machine.mail.counters;
+	const struct pal_mail_counters *mail = &pal_machine.mails.counters;
 	int at;
 
 	spin_lock(&pal_lock);

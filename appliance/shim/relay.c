@@ -63,16 +63,16 @@ static bool pal_relay_ask(struct pal_machine *m, u64 now,
 			  struct pal_group *group)
 {
 	struct pal_locks *p = group->locks;
-	struct pal_line lines[PAL_LINES_MAX];
+	struct pal_line lines[PAL_LINES_ONCE];
 	bool own = p->arbiter == m->node;
 	u32 count, at;
 
 	if (!p->running)
 		return false;
-	if (own ? !pal_arbiter_has_room(p, PAL_LINES_MAX) :
+	if (own ? !pal_arbiter_has_room(p, PAL_LINES_ONCE) :
 		  !pal_mail_has_room(m, p->arbiter))
 		return false;
-	count = pal_locks_gather(m, p, lines, PAL_LINES_MAX);
+	count = pal_locks_gather(m, p, lines, PAL_LINES_ONCE);
 	if (!count)
 		return false;
 	if (!own)
@@ -87,7 +87,7 @@ static bool pal_relay_answer(struct pal_machine *m, u64 now,
 			     struct pal_group *group)
 {
 	struct pal_locks *p = group->locks;
-	struct pal_line lines[PAL_LINES_MAX];
+	struct pal_line lines[PAL_LINES_ONCE];
 	u32 count, at, node;
 	bool any = false;
 
@@ -97,7 +97,7 @@ static bool pal_relay_answer(struct pal_machine *m, u64 now,
 		if (!p->a.report[node].reporter ||
 		    (!own && !pal_mail_has_room(m, node)))
 			continue;
-		count = pal_arbiter_gather(p, node, lines, PAL_LINES_MAX);
+		count = pal_arbiter_gather(p, node, lines, PAL_LINES_ONCE);
 		any |= count > 0;
 		if (count && !own)
 			pal_relay_post(m, now, group, node, lines, count);

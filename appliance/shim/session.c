@@ -406,13 +406,6 @@ static void pal_on_message(struct pal_machine *m, u64 now,
 		pal_on_address(m, frame->body);
 		break;
 	case PAL_BUSY:
-		/* To a JOIN, which is repeated; or to a SEND. */
-		if (pal_u64(frame->body + PAL_NUMBER))
-			m->counters.dropped += !pal_mail_on_frame(m, now,
-								  frame);
-		else
-			m->counters.busy++;
-		break;
 	case PAL_RECV:
 	case PAL_ACK:
 	case PAL_GONE:

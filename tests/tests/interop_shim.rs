@@ -21,7 +21,7 @@ use palisade_images::{House, setup};
 
 mod interop_support;
 
-use interop_support::MACHINE;
+use interop_support::{LOCKS, MACHINE};
 
 const NODE: NodeId = NodeId::new(2);
 const INCARNATION: u64 = 0x1122_3344_5566_7788;
@@ -44,6 +44,7 @@ fn compile(name: &str) -> PathBuf {
         .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Werror", "-Iuser"])
         .args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
         .args(MACHINE)
+        .args(LOCKS)
         .args(if name == "fuzz" { ["user/judge.c"].as_slice() } else { &[] })
         .arg(format!("user/{name}.c"))
         .arg("-o")

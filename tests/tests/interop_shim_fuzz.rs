@@ -14,13 +14,13 @@ use palisade_core::fencing::Class;
 use palisade_core::id::{Ballot, Cluster, HostId, Label, NodeId};
 use palisade_core::limits::FRAME_MAX;
 use palisade_core::wire::node::{
-    Dlm, Fate, Given, Group, Message, NodeEvent, NodeState, Refusal, StartNode, Takeover, ViewNode, What,
+    Dlm, Fate, Given, Group, Mail, Message, NodeEvent, NodeState, Refusal, StartNode, Takeover, ViewNode, What,
 };
 use palisade_images::{House, setup};
 
 mod interop_support;
 
-use interop_support::{MACHINE, run_dir};
+use interop_support::{LOCKS, MACHINE, run_dir};
 
 /// As `judge.c` and `target.c` begin.
 const NODE: NodeId = NodeId::new(1);
@@ -171,6 +171,12 @@ fn stories() -> BTreeMap<String, Story> {
             |name: &str, story: Story| stories.insert(format!("{name}{}", if raw { "-raw" } else { "" }), story);
         let welcome = Story::begin(raw);
         add("view", welcome.clone().told(view, &entries).told(Message::NodeUp(event(None)), &[]));
+        let (peer, number) = (OTHER, 3);
+        let recv = Mail::Recv { from: OTHER, incarnation: 2, number, stream: 5, first: number };
+        let mails = [Mail::Ack { peer, number, stream: 0 }, Mail::Gone { to: OTHER, epoch: 1, number: 0 }];
+        let mailed = mails.into_iter().fold(Story::running(raw), |story, mail| story.told(Message::Mail(mail), &[]));
+        let mailed = mailed.told(Message::Mail(Mail::Busy { to: OTHER, number }), &[]);
+        add("mail", mailed.told(Message::Mail(recv), &[1; 32]).told(Message::Mail(recv), &[1; 80]).after(300_000));
         add("suspect", welcome.clone().told(Message::NodeSuspect(event(None)), &[]));
         add("down", welcome.clone().told(Message::NodeDown(event(Some(Class::PowerOff))), &[]).after(300_000));
         add("four", welcome.clone().told(address(NODE, Ip::V4([10, 7, 0, 1])), &[]));
@@ -217,6 +223,7 @@ fn compile(from: &Path, program: &Path, with: &[&str]) {
         .args(["-std=gnu11", "-O1", "-g", "-Wall", "-Werror", "-Iuser"])
         .args(with)
         .args(MACHINE)
+        .args(LOCKS)
         .args(["user/judge.c", "user/target.c", "-o"])
         .arg(program)
         .current_dir(from)

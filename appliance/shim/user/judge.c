@@ -142,6 +142,11 @@ void pal_port_event(const char *format, ...)
 	va_end(arguments);
 }
 
+void pal_port_answered(struct pal_ask *ask)
+{
+	(void)ask;
+}
+
 void pal_port_started(const struct pal_group *group)
 {
 	u32 at, us = 0;

@@ -69,6 +69,11 @@ void pal_port_event(const char *format, ...)
 	va_end(arguments);
 }
 
+void pal_port_answered(struct pal_ask *ask)
+{
+	(void)ask;
+}
+
 void pal_port_started(const struct pal_group *group)
 {
 	printf("event GROUP_START entries=%u\n", group->known_count);

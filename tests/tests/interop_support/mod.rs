@@ -24,6 +24,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The shim's part that decides and never acts: what compiles in user space.
 pub const MACHINE: [&str; 6] = ["frame.c", "session.c", "group.c", "start.c", "takeover.c", "tell.c"];
+/// And what it says to other shims: messages, and POSIX locks over them.
+pub const LOCKS: [&str; 5] = ["mail.c", "ranges.c", "arbiter.c", "holder.c", "relay.c"];
 
 /// A directory of this test's own under target/.
 pub fn run_dir(name: &str) -> PathBuf {
