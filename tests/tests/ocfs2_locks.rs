@@ -62,6 +62,13 @@ fn start_without(cluster: &Cluster, place: usize, survivor: u8, dead: u8) -> Eve
     cluster.journal().wait(place, WHOLE, "GROUP_START without the dead node", start).unwrap()
 }
 
+/// A node that was killed has mounted again.
+fn mounted(cluster: &Cluster, place: usize, node: u8) {
+    let says = |event: &Event| event.who == Who::Node(node) && event.text.starts_with("MOUNTED");
+    cluster.journal().wait(place, WHOLE, "the mount of who was killed", says).unwrap();
+    cluster.wait_all_up(WHOLE).unwrap();
+}
+
 /// What the shims count of it; nothing may have been counted that must never be.
 fn counted(cluster: &Cluster) {
     for node in all(cluster) {
@@ -143,7 +150,7 @@ fn posix_locks_hold_in_the_whole_cluster_and_end_with_their_holder_alone() {
     let got = journal.wait(place, WHOLE, "the lock of the dead node", is_locked(1)).unwrap();
     assert!(got.at >= start.at, "{} before {}", got.text, start.text);
     println!("node 1 has the dead node's lock {} ms after its death", got.at.saturating_sub(deed).as_millis());
-    cluster.wait_all_up(WHOLE).unwrap();
+    mounted(&cluster, place, 2);
     // The arbiter's node dies: what others hold is kept, by the next arbiter and by the one after.
     all(&cluster).into_iter().for_each(|node| idle(&cluster, node));
     hold(&cluster, 2, "0-9");
@@ -153,7 +160,7 @@ fn posix_locks_hold_in_the_whole_cluster_and_end_with_their_holder_alone() {
     start_without(&cluster, place, 2, 1);
     assert_eq!(attempt(&cluster, 2, "0-9"), "TAKEN");
     assert_eq!(attempt(&cluster, 2, "10-19"), "FREE");
-    cluster.wait_all_up(WHOLE).unwrap();
+    mounted(&cluster, place, 1);
     assert_eq!(attempt(&cluster, 1, "0-9"), "TAKEN");
     assert_eq!(attempt(&cluster, 1, "10-19"), "FREE");
     idle(&cluster, 2);
