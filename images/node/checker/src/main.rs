@@ -51,9 +51,7 @@ fn run(arguments: &[String]) -> Result<(), String> {
         "append" => append::run(&options.path("--file")?, &options.writer()?, options.mode()?),
         "create" => create::run(&options.path("--dir")?, &options.writer()?),
         "list" => create::list(&options.path("--dir")?),
-        "hold" => {
-            locks::hold(&options.path("--file")?, options.mode()?, options.bytes()?, options.pause("--ms", 0)?)
-        }
+        "hold" => locks::hold(&options.path("--file")?, options.mode()?, options.bytes()?, options.pause("--ms", 0)?),
         "try" => locks::attempt(&options.path("--file")?, options.mode()?, options.bytes()?),
         "find" => locks::find(&options.path("--file")?, options.bytes()?),
         "time" => {
