@@ -13,7 +13,7 @@ use palisade_qemu::plan::Plan;
 use std::time::{Duration, Instant};
 
 /// Blocks in any order, each with its own check in it and safe before the next; the same order each time.
-const JOB: &str = "--name=job --ioengine=psync --thread --rw=randwrite --bs=4k --size=3m --fallocate=none --fsync=1 \
+const JOB: &str = "--name=job --ioengine=psync --thread --rw=randwrite --bs=4k --size=2m --fallocate=none --fsync=1 \
                    --verify=crc32c --verify_fatal=1 --verify_state_save=0 --disk_util=0";
 /// So many blocks in a second at most: the job outlasts a death.
 const RATE: &str = "--do_verify=0 --rate_iops=25";

@@ -1,7 +1,7 @@
 //! What single lines of the shim are good for: it is built without them, in a copy, and what must follow is seen.
 //!
 //! Owns the defects. The product's module has no switch for them. A test here passes when the checker finds the loss, or the
-//! cluster the culprit. Needs QEMU and minutes: `cargo verify --long` runs it.
+//! cluster the culprit. Needs QEMU and minutes: `cargo verify` runs one, and `cargo verify --long` all.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
 mod ocfs2_support;
@@ -65,8 +65,8 @@ fn a_death_loses_files(defect: &Defect) {
 }
 
 #[test]
-#[ignore = "needs QEMU, images and minutes; cargo verify --long runs it"]
-fn long_a_comm_that_stays_loses_the_files_of_the_dead_and_the_account_says_so() {
+#[ignore = "needs QEMU, images and minutes; cargo verify runs it"]
+fn a_comm_that_stays_loses_the_files_of_the_dead_and_the_account_says_so() {
     a_death_loses_files(&COMM_STAYS);
 }
 
