@@ -37,7 +37,12 @@ pub fn room_of(plan: Plan, change: impl FnOnce(&mut Artefacts)) -> Cluster {
     let cluster = show::come_up(cluster).expect("all nodes mount");
     // A node that is in the group may still be at its mount.
     writing(&cluster);
+    let place = cluster.journal().place();
     all(&cluster).into_iter().for_each(|node| create(&cluster, node));
+    for node in all(&cluster) {
+        let is_made = |event: &Event| event.who == Who::Node(node) && event.text.starts_with("CREATED ");
+        cluster.journal().wait(place, WHOLE, "the first file of a node", is_made).expect("every node makes files");
+    }
     cluster
 }
 
