@@ -38,6 +38,23 @@ fn a_kernel_that_panics_and_boots_anew_while_nobody_leads_is_a_member_again() {
     }
 }
 
+/// An incarnation that nobody made a member yet ends its predecessor, whatever becomes of itself (SAFETY E8, `cargo sim --from 20007582`).
+#[test]
+fn who_boots_anew_while_nobody_leads_and_gasps_is_a_member_again() {
+    let mut world = whole(3, 7);
+    let leader = world.leader().unwrap();
+    let node = (1..=3).find(|&host| host != leader).unwrap();
+    world.power_off(leader);
+    world.reset_guest(node);
+    let old = world.guests[&node].incarnation;
+    let spoke = |w: &World| w.guests[&node].incarnation != old && w.guests[&node].has_session();
+    assert!(world.run_until_true(3_000, spoke), "{}", world.story());
+    assert_eq!(world.leader().filter(|&now| now != leader), None, "nobody leads yet\n{}", world.story());
+    world.gasp(node);
+    world.power_on(leader);
+    back(&mut world);
+}
+
 /// A leader that is kept alive by echoes of a condemned host, and hears no quorum otherwise, accuses nobody: what it could
 /// not commit would be committed when the accused are well again (SAFETY A3, H1).
 #[test]

@@ -400,6 +400,8 @@ fn accuse(
         }
         Health::Live if !same => Reason::Replaced,
         _ if boot == row.run.boot && local.gone_through >= row.run.counter => Reason::VmGone,
+        // Whatever became of it since, another incarnation spoke: the older one is over (SAFETY E8).
+        _ if local.incarnation != 0 && !same => Reason::Replaced,
         _ => return false,
     };
     // Somebody works on it; or it stands still on purpose, and silence is what was announced (SAFETY H3, H4).
