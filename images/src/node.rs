@@ -48,6 +48,8 @@ const CARRIED: [&str; 5] = ["configfs", "dlm", "ocfs2_stackglue", "ocfs2", "crc3
 const O2CB: [&str; 3] = ["ocfs2_nodemanager", "ocfs2_dlm", "ocfs2_stack_o2cb"];
 /// What the file system of the disk of workload programs needs.
 const WORKLOAD: [&str; 1] = ["squashfs"];
+/// What a program in user space needs to drive OCFS2, to be compared with.
+const USER: [&str; 1] = ["ocfs2_stack_user"];
 /// Scripts of ours: where they lie in `images/node`, and where in the node.
 const SCRIPTS: [(&str, &str); 7] = [
     ("init", "init"),
@@ -189,7 +191,9 @@ fn file_system(house: &House, kernel: &Kernel, ours: &Ours) -> Result<Vec<u8>, E
     let mut known = Vec::new();
     // Each module with what it needs first, those that an earlier list loads left out:
     // `while read m; do insmod ...; done </lib/modules/ocfs2`.
-    for (list, wanted) in [("boot", LOADED.as_slice()), ("ocfs2", &CARRIED), ("o2cb", &O2CB), ("workload", &WORKLOAD)] {
+    let lists =
+        [("boot", LOADED.as_slice()), ("ocfs2", &CARRIED), ("o2cb", &O2CB), ("user", &USER), ("workload", &WORKLOAD)];
+    for (list, wanted) in lists {
         let mut lines = String::new();
         for (name, content) in modules.in_order(wanted)? {
             if known.contains(&name) {

@@ -12,6 +12,7 @@ pub mod door;
 pub mod event;
 pub mod host;
 pub mod journal;
+pub mod memory;
 pub mod observe;
 pub mod picture;
 pub mod plan;

@@ -88,6 +88,33 @@ pub struct NodePlan {
     pub host: u8,
     /// The local methods, level by level, before its host is fenced.
     pub levels: Vec<Vec<String>>,
+    /// Who drives its DLM, if it has a volume.
+    pub driver: Driver,
+    /// Its memory, MiB; else as much as it needs.
+    pub memory_mib: Option<u32>,
+}
+
+/// Who drives a node's DLM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// The shim.
+    Shim,
+    /// To compare it with: the client, a process that is locked in memory and starts no other.
+    Locked,
+    /// The client, with a shell for each step.
+    Shell,
+}
+
+impl Driver {
+    /// What the node's kernel is told.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Shim => "shim",
+            Self::Locked => "locked",
+            Self::Shell => "shell",
+        }
+    }
 }
 
 /// What a host needs to boot its VMs.
@@ -111,7 +138,13 @@ impl Plan {
     /// The cluster of the main job: three hosts with one node each, two links, all times `factor` times the defaults.
     #[must_use]
     pub fn three_hosts(name: &str, factor: u32) -> Self {
-        let node = |id| NodePlan { id, host: id, levels: vec![vec!["qmp".into()], vec!["guard".into()]] };
+        let node = |id| NodePlan {
+            id,
+            host: id,
+            levels: vec![vec!["qmp".into()], vec!["guard".into()]],
+            driver: Driver::Shim,
+            memory_mib: None,
+        };
         Self {
             name: name.to_owned(),
             hosts: (1..=3).map(|id| HostPlan { id, vote: true }).collect(),
@@ -303,8 +336,14 @@ impl Plan {
         let workload = self.workload.clone().map(|path| (path, true));
         let address = dlm_ip(node.id);
         guard::Node {
-            memory_mib: NODE_MOUNTED_MIB,
-            append: format!("{append} palisade.stack=shim palisade.dlm={address} palisade.work={pause_ms}"),
+            memory_mib: node.memory_mib.unwrap_or(NODE_MOUNTED_MIB),
+            append: format!(
+                "{append} palisade.stack={} palisade.dlm={address} palisade.nodes={} palisade.volumes={} \
+                 palisade.work={pause_ms}",
+                node.driver.word(),
+                self.nodes.iter().map(|node| node.id.to_string()).collect::<Vec<_>>().join(","),
+                self.volume,
+            ),
             disks: [(volume_path(run), false)].into_iter().chain(workload).map(disk).collect(),
             nics: ports.map(nic).collect(),
             operator_monitor: true,

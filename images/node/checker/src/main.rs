@@ -6,6 +6,7 @@ mod append;
 mod create;
 mod door;
 mod locks;
+mod press;
 mod sys;
 
 use std::path::PathBuf;
@@ -29,6 +30,14 @@ palisade-checker find --file F [--bytes FIRST-LAST]
     says whose POSIX lock stands against one of ours
 palisade-checker time --file F [--lock flock|posix] [--bytes FIRST-LAST] --count N
     locks and unlocks N times, and says how long that takes
+palisade-checker many --dir D --count N
+    makes N empty files in D and looks at each
+palisade-checker look --dir D
+    looks at each file in D, so that the kernel keeps it in memory
+palisade-checker hog --leave-kib N --grow-kib N [--pause-ms 20]
+    takes memory until N KiB are free, says so, and takes more after each pause; the kernel does not end it
+palisade-checker forks [--pause-ms 20]
+    starts a process after each pause and says how long that took
 palisade-checker door
     takes commands on vsock port 7650: one line, run by the shell; what it prints is the answer
 ";
@@ -58,6 +67,14 @@ fn run(arguments: &[String]) -> Result<(), String> {
             let count = options.number("--count", None)?;
             locks::time(&options.path("--file")?, options.mode()?, options.bytes()?, count)
         }
+        "many" => press::many(&options.path("--dir")?, options.number("--count", None)?),
+        "look" => press::look(&options.path("--dir")?),
+        "hog" => press::hog(
+            options.number("--leave-kib", None)?,
+            options.number("--grow-kib", None)?,
+            options.pause("--pause-ms", 20)?,
+        ),
+        "forks" => press::forks(options.pause("--pause-ms", 20)?),
         "door" => door::run(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
@@ -88,7 +105,18 @@ impl Options {
         let mut pairs = Vec::new();
         for pair in words.chunks(2) {
             let [name, value] = pair else { return Err(format!("{} needs a value", pair.concat())) };
-            let known = ["--file", "--dir", "--node", "--lock", "--pause-ms", "--count", "--ms", "--bytes"];
+            let known = [
+                "--file",
+                "--dir",
+                "--node",
+                "--lock",
+                "--pause-ms",
+                "--count",
+                "--ms",
+                "--bytes",
+                "--leave-kib",
+                "--grow-kib",
+            ];
             if !known.contains(&name.as_str()) {
                 return Err(format!("`{name}` is no argument\n{HELP}"));
             }

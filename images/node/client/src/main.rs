@@ -8,6 +8,8 @@ mod boot;
 mod channel;
 mod command;
 mod console;
+mod dlm;
+mod drive;
 mod event;
 mod group;
 mod label;
@@ -19,13 +21,17 @@ mod takeover;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use dlm::How;
 use palisade_core::id::NodeId;
+use run::Wish;
 
 const HELP: &str = "\
-palisade-node run [--node N] [--channel /dev/hvcN]
+palisade-node run [--node N] [--channel /dev/hvcN] [--drive locked|shell]
     speaks for node N (else palisade.node= of the kernel's command line) on the channel (else the virtio console in
     its PCI slot), opens the volumes of palisade.volumes=V,V (names or UUIDs) on the kernel's command line, prints
-    events, and takes commands on standard input, on vsock port 7650 and from the calls below
+    events, and takes commands on standard input, on vsock port 7650 and from the calls below; with --drive it takes
+    none, and drives the kernel's DLM for the one volume that is named, as soon as that is mounted: by itself, locked
+    in memory, or with a shell for each step
 palisade-node panic | hang | reset | status [--over channel|vsock] | fence node N | fence host N |
               join VOLUME | leave VOLUME | groups
     gives the command to the client that runs in this node
@@ -34,7 +40,7 @@ palisade-node panic | hang | reset | status [--over channel|vsock] | fence node 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.first().map(String::as_str) {
-        Some("run") => parse_run(&arguments).and_then(|(node, channel)| run::run(node, channel)),
+        Some("run") => parse_run(&arguments).and_then(run::run),
         Some("--help" | "-h" | "help") | None => {
             print!("{HELP}");
             Ok(())
@@ -50,21 +56,22 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse_run(arguments: &[String]) -> Result<(NodeId, Option<PathBuf>), String> {
+fn parse_run(arguments: &[String]) -> Result<Wish, String> {
     let mut node = boot::kernel_option("palisade.node");
-    let mut channel = None;
+    let (mut channel, mut drive) = (None, None);
     let mut rest = arguments.iter().skip(1);
     while let Some(name) = rest.next() {
         let value = rest.next().ok_or_else(|| format!("{name} needs a value"))?;
         match name.as_str() {
             "--node" => node = Some(value.clone()),
             "--channel" => channel = Some(PathBuf::from(value)),
+            "--drive" => drive = Some(How::parse(value).ok_or("--drive is locked or shell")?),
             _ => return Err(format!("unknown argument {name}\n{HELP}")),
         }
     }
     let node = node.ok_or("which node is this? --node N, or palisade.node=N on the kernel's command line")?;
     match node.parse() {
-        Ok(number) if number > 0 => Ok((NodeId::new(number), channel)),
+        Ok(number) if number > 0 => Ok(Wish { node: NodeId::new(number), channel, drive }),
         _ => Err(format!("`{node}` is no node number: 1 to 255")),
     }
 }

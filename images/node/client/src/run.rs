@@ -20,15 +20,29 @@ use crate::boot::{self, LeaseFile, Trigger};
 use crate::channel::{self as road, Channel};
 use crate::command::{Answer, Desk, Request, Wanted};
 use crate::console::Console;
+use crate::dlm::How;
+use crate::drive::{Drive, Ties};
 use crate::event::Event;
 use crate::session::{Client, Output, PARTING, Remains};
 use crate::{label, sys};
 
-/// Speaks for `node` until the machine ends.
+/// What a person wants of it.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// For whom it speaks.
+    pub node: NodeId,
+    /// On which terminal; else it looks for it.
+    pub channel: Option<PathBuf>,
+    /// How it drives the kernel's DLM; else it has none.
+    pub drive: Option<How>,
+}
+
+/// Speaks for a node until the machine ends.
 ///
 /// # Errors
 /// A sentence, if the channel is missing or breaks.
-pub fn run(node: NodeId, channel_path: Option<PathBuf>) -> Result<(), String> {
+pub fn run(wish: Wish) -> Result<(), String> {
+    let node = wish.node;
     let sentence = |what: &'static str| move |error: std::io::Error| format!("{what}: {error}");
     let console = Console::start();
     let trigger = Trigger::open().map_err(sentence("cannot open the kernel's emergency door"))?;
@@ -36,25 +50,35 @@ pub fn run(node: NodeId, channel_path: Option<PathBuf>) -> Result<(), String> {
     let (lease_file, lease_end) = LeaseFile::open().map_err(sentence("cannot keep the lease"))?;
     let volumes = volumes_at_boot()?;
     let nonce = boot::random().map_err(sentence("cannot read /dev/urandom"))?;
-    let path = channel_path.map_or_else(road::find, Ok)?;
+    let path = wish.channel.map_or_else(road::find, Ok)?;
     let channel = Channel::open(&path).map_err(|error| format!("cannot open {}: {error}", path.display()))?;
 
     let (requests, inbox) = self::channel();
     let (wake, woken) = UnixStream::pair().map_err(sentence("cannot make a pair of sockets"))?;
     woken.set_nonblocking(true).map_err(sentence("cannot set a socket"))?;
     let desk_trigger = Trigger::open().map_err(sentence("cannot open the kernel's emergency door"))?;
-    Desk::new(console.clone(), desk_trigger, requests, wake).open_doors();
+    let drive = match wish.drive {
+        Some(how) => {
+            let volume = *volumes.first().ok_or("--drive needs palisade.volumes=UUID on the kernel's command line")?;
+            Some(Drive::start(how, node, volume, Ties { console: console.clone(), requests, wake }))
+        }
+        None => {
+            Desk::new(console.clone(), desk_trigger, requests, wake).open_doors();
+            None
+        }
+    };
     // After the threads were started, so that only this one runs ahead of others.
     for refused in sys::hold_place() {
         console.tell(&format!("NOT_HELD call={refused}"));
     }
     let remains = Remains { lease_end, held: boot::held() };
     let mut client = Client::new(sys::now(), node, incarnation, nonce, remains);
-    for volume in volumes {
+    // What is driven is asked for when it is mounted.
+    for volume in volumes.into_iter().filter(|_| drive.is_none()) {
         client.groups().join(sys::now(), volume)?;
     }
     let mut session =
-        Loop { client, channel, reader: Reader::new(), console, trigger, lease_file, asked: VecDeque::new() };
+        Loop { client, channel, reader: Reader::new(), console, trigger, lease_file, drive, asked: VecDeque::new() };
     session.turn(&inbox, &woken).map_err(|error| format!("the channel {} broke: {error}", path.display()))
 }
 
@@ -70,6 +94,7 @@ struct Loop {
     console: Console,
     trigger: Trigger,
     lease_file: LeaseFile,
+    drive: Option<Drive>,
     /// Requests whose answers are still to come, oldest first.
     asked: VecDeque<Asked>,
 }
@@ -100,6 +125,9 @@ impl Loop {
                 for request in inbox.try_iter() {
                     self.ask(request);
                 }
+                for output in self.drive.as_ref().map_or_else(Vec::new, Drive::done) {
+                    self.perform(output)?;
+                }
             }
         }
     }
@@ -122,18 +150,27 @@ impl Loop {
 
     fn carry_out(&mut self) -> std::io::Result<()> {
         while let Some(output) = self.client.poll() {
-            match output {
-                Output::Send { message, session, sequence, payload } => {
-                    let mut buffer = [0; FRAME_MAX];
-                    let _lost = self.channel.write(message.frame(session, sequence, &payload).emit(&mut buffer))?;
-                }
-                Output::Event(event) => self.tell(&event),
-                Output::KeepLease(end) => self.lease_file.keep(end)?,
-                Output::KeepHeld(held) => boot::keep_held(held)?,
-                Output::Reset(_) => {
-                    self.console.flush(Duration::from_micros(PARTING.as_micros()) * 3 / 4);
-                    self.trigger.reset();
-                }
+            let now = match &self.drive {
+                Some(drive) => drive.pass(output),
+                None => Some(output),
+            };
+            now.map_or(Ok(()), |output| self.perform(output))?;
+        }
+        Ok(())
+    }
+
+    fn perform(&mut self, output: Output) -> std::io::Result<()> {
+        match output {
+            Output::Send { message, session, sequence, payload } => {
+                let mut buffer = [0; FRAME_MAX];
+                let _lost = self.channel.write(message.frame(session, sequence, &payload).emit(&mut buffer))?;
+            }
+            Output::Event(event) => self.tell(&event),
+            Output::KeepLease(end) => self.lease_file.keep(end)?,
+            Output::KeepHeld(held) => boot::keep_held(held)?,
+            Output::Reset(_) => {
+                self.console.flush(Duration::from_micros(PARTING.as_micros()) * 3 / 4);
+                self.trigger.reset();
             }
         }
         Ok(())
