@@ -1,13 +1,14 @@
-//! The disk of Debian's workload programs, for nodes: fio with the libraries that it loads, to be read only.
+//! The disk of Debian's own programs, for nodes: fio, its shell and rmdir with the libraries that they load, to be read only.
 //!
 //! Owns `target/images/workload.img`. It must never be part of the node's first file system: the libraries take more memory
 //! than everything else there, and whoever does not run a workload has no use for them.
 //!
 //! ```text
-//! bin/fio          as Debian ships it
-//! lib/             its libraries, flat, and the loader: lib/ld.so --library-path lib bin/fio
+//! bin/             the programs as Debian ships them
+//! lib/             their libraries, flat, and the loader: lib/ld.so --library-path lib bin/fio
 //! ```
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,7 +20,7 @@ use crate::setup;
 
 /// fio, and what makes the file system that a disk of it needs.
 const PACKAGES: [&str; 2] = ["fio", "squashfs-tools"];
-const PROGRAM: &str = "/usr/bin/fio";
+const PROGRAMS: [(&str, &str); 3] = [("fio", "/usr/bin/fio"), ("sh", "/bin/dash"), ("rmdir", "/bin/rmdir")];
 
 /// Builds the disk, unless it is there and nothing has changed.
 ///
@@ -32,7 +33,10 @@ pub fn build(house: &House) -> Result<PathBuf, Error> {
     lock.lock().map_err(|error| Error::file("lock", &lock_path, &error))?;
     setup::ensure(&PACKAGES)?;
     let (image, note) = (house.images().join("workload.img"), house.images().join("workload.inputs"));
-    let files = needed(&run::output(Command::new("ldd").arg(PROGRAM))?);
+    let mut files = BTreeMap::new();
+    for (_, program) in PROGRAMS {
+        files.extend(needed(&run::output(Command::new("ldd").arg(program))?));
+    }
     let inputs = inputs(&files)?;
     if image.exists() && fs::read_to_string(&note).is_ok_and(|known| known == inputs) {
         return Ok(image);
@@ -45,7 +49,9 @@ pub fn build(house: &House) -> Result<PathBuf, Error> {
     }
     make_folder(&tree.join("bin"))?;
     make_folder(&tree.join("lib"))?;
-    copy(Path::new(PROGRAM), &tree.join("bin/fio"))?;
+    for (name, program) in PROGRAMS {
+        copy(Path::new(program), &tree.join("bin").join(name))?;
+    }
     for (name, path) in &files {
         copy(path, &tree.join("lib").join(name))?;
     }
@@ -69,9 +75,9 @@ fn needed(told: &str) -> Vec<(String, PathBuf)> {
     told.lines().filter_map(of).collect()
 }
 
-fn inputs(files: &[(String, PathBuf)]) -> Result<String, Error> {
+fn inputs(files: &BTreeMap<String, PathBuf>) -> Result<String, Error> {
     let mut lines = include_str!("workload.rs").to_owned();
-    for path in files.iter().map(|(_, path)| path.as_path()).chain([Path::new(PROGRAM)]) {
+    for path in files.values().map(PathBuf::as_path).chain(PROGRAMS.map(|(_, path)| Path::new(path))) {
         let about = fs::metadata(path).map_err(|error| Error::file("look at", path, &error))?;
         lines += &format!("{} {} {:?}\n", path.display(), about.len(), about.modified().ok());
     }

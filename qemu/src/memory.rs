@@ -16,6 +16,7 @@ use crate::journal::{Journal, Place};
 use crate::plan::{Artefacts, Driver, HostPlan, NodePlan, Plan};
 use crate::{show, stop};
 use palisade_core::config::Timing;
+use palisade_images::{House, workload};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,13 +24,15 @@ use std::time::Duration;
 /// Memory of the node that survives, MiB.
 const NODE_MIB: u32 = 256;
 /// Files whose inodes it keeps.
-pub const FILES: u32 = 4000;
+pub const FILES: u32 = 8000;
 /// How long nodes may take to boot, mount, and make the files.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// The BMC answers so long after the death: real ones take as long.
 pub const FENCE: Duration = Duration::from_secs(8);
 /// Who has not recovered so long after Confirmed is said not to.
 pub const BOUND: Duration = Duration::from_secs(30);
+/// With a shell in the shim's place a write takes so many times as long, at least.
+const TIMES: u32 = 5;
 /// What the hog leaves at first, what it takes more, and how often.
 const HOG: &str = "--leave-kib 8192 --grow-kib 256 --pause-ms 50";
 /// Nobody is punished for being slow: a survivor that were fenced for it would look as if it had ended.
@@ -51,7 +54,7 @@ pub struct Row {
     pub recovered: Option<Duration>,
     /// Until its write returned.
     pub written: Option<Duration>,
-    /// The longest time in which no process could be started, seen until then.
+    /// The longest time in which an ordinary process could start no other, seen until then.
     pub forkless: Duration,
 }
 
@@ -90,9 +93,9 @@ pub fn table(rows: &[Row]) -> String {
     text + "(confirmed: after the power loss; the next three: after Confirmed)\n"
 }
 
-/// Whether the shim recovered its node while no process could be started there; a sentence either way. What a process in
-/// the shim's place does is shown and not judged: it may find in the kernel's caches what it needs, and nothing says that
-/// it must.
+/// Whether the shim recovered its node while an ordinary process waited for its fork, and with a shell in its place the node's
+/// write returned not at all, or took `TIMES` as long; a sentence either way. The locked process is shown and not judged: it
+/// may find in the kernel's caches what it needs, and nothing says that it must.
 ///
 /// # Errors
 /// What does not hold.
@@ -100,14 +103,22 @@ pub fn verdict(rows: &[Row]) -> Result<String, String> {
     if let Some(loose) = rows.iter().find(|row| row.forkless < FENCE / 2) {
         return Err(format!("with `{}` processes could be started: memory was not short enough", loose.driver.word()));
     }
-    let Some(shim) = rows.iter().find(|row| row.driver == Driver::Shim) else {
+    let of = |driver: Driver| rows.iter().find(|row| row.driver == driver);
+    let Some(shim) = of(Driver::Shim) else {
         return Ok("the shim was not among them".to_owned());
     };
-    let done = shim.recovered.filter(|_| shim.written.is_some()).ok_or("the shim did not recover the node")?;
-    let (forkless, done) = (shim.forkless.as_millis(), done.as_millis());
-    Ok(format!(
-        "no process could be started for {forkless} ms; {done} ms after Confirmed the shim had recovered the node"
-    ))
+    let done = shim.written.filter(|_| shim.recovered.is_some()).ok_or("the shim did not recover the node")?;
+    let (forkless, millis) = (shim.forkless.as_millis(), done.as_millis());
+    let alone =
+        format!("with the shim the write returned {millis} ms after Confirmed, where a fork waited {forkless} ms");
+    let Some(shell) = of(Driver::Shell) else { return Ok(alone) };
+    let took = shell.written.unwrap_or(BOUND);
+    let times = took.as_millis() / millis.max(1);
+    if took < TIMES * done {
+        return Err(format!("with a shell in the shim's place the write took only {times} times as long"));
+    }
+    let least = if shell.written.is_none() { "more than " } else { "" };
+    Ok(format!("{alone}; with a shell in its place it took {least}{times} times as long"))
 }
 
 /// The machine room: host 2 has a node and no vote, and its power fails.
@@ -136,7 +147,9 @@ pub fn plan(driver: Driver) -> Plan {
 /// # Errors
 /// A sentence: something before the death does not come up, or the death is not confirmed.
 pub fn row(driver: Driver, with: &Artefacts, live: bool) -> Result<Row, String> {
-    let cluster = Cluster::build(plan(driver), with, Arc::new(Journal::new(live)));
+    let workload = workload::build(&House::here()).map_err(|error| error.to_string())?;
+    let plan = Plan { workload: Some(workload), ..plan(driver) };
+    let cluster = Cluster::build(plan, with, Arc::new(Journal::new(live)));
     let cluster = show::come_up(cluster.map_err(|error| format!("the cluster cannot be built: {error}"))?)?;
     cluster.wait_writes(cluster.journal().place(), &[1, 2], 10, PATIENCE)?;
     press(&cluster)?;
@@ -212,13 +225,17 @@ mod tests {
     }
 
     #[test]
-    fn the_shim_has_to_recover_while_nobody_can_fork() {
+    fn the_shim_has_to_recover_while_a_fork_waits_and_a_shell_must_not() {
         let judge = |row: Row| verdict(&[row]);
         assert!(judge(row(Driver::Shim, Some(500))).is_ok());
         assert!(judge(row(Driver::Shim, None)).is_err(), "the shim has to recover");
         let loose = Row { forkless: FENCE / 4, ..row(Driver::Shim, Some(500)) };
         assert!(judge(loose).is_err(), "there was memory");
-        assert!(judge(row(Driver::Shell, None)).is_ok(), "others are shown");
+        let beside = |other: Driver, time| verdict(&[row(Driver::Shim, Some(500)), row(other, time)]);
+        assert!(beside(Driver::Shell, None).is_ok_and(|text| text.ends_with("more than 60 times as long")));
+        assert!(beside(Driver::Shell, Some(2500)).is_ok_and(|text| text.ends_with("took 5 times as long")));
+        assert!(beside(Driver::Shell, Some(2499)).is_err(), "a shell was nearly as good");
+        assert!(beside(Driver::Locked, Some(100)).is_ok(), "that one is shown");
         let text = table(&[row(Driver::Shim, Some(500)), row(Driver::Locked, None)]);
         assert!(text.contains("500 ms") && text.contains("not in 30 s"), "{text}");
     }

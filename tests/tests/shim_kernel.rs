@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -33,6 +33,8 @@ const HOST: HostId = HostId::new(1);
 const BOOT: Duration = Duration::from_secs(90);
 const SOON: Duration = Duration::from_secs(20);
 const LEASE_MS: u32 = 5000;
+/// The vsock port on which this test echoes.
+const ECHO: u32 = 7653;
 
 /// What the appliance of this test does of its own accord.
 #[derive(Debug, Default)]
@@ -277,6 +279,22 @@ impl Vm {
         assert!(text.contains("common_pid=="), "{text}");
     }
 
+    /// Round trips over vsock to this test, which plays the other end of the channel, too; in the rhythm of the beats.
+    fn echo(&self) -> String {
+        let listener = UnixListener::bind(self.run.path().join(format!("vsock_{ECHO}"))).unwrap();
+        let echo = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut bytes) {
+                stream.write_all(&bytes[..count]).unwrap();
+            }
+        });
+        let said = self.shell(&format!("palisade-checker ping --port {ECHO} --count 500 --pause-ms 10"));
+        assert!(said.contains("PINGED count=500 "), "{said}");
+        echo.join().unwrap();
+        said.lines().find_map(|line| line.split_once("PINGED ")).map(|(_, numbers)| numbers.to_owned()).unwrap()
+    }
+
     fn traced(&self) -> Vec<String> {
         let text = self.shell("cd /tmp/t; cat trace");
         text.lines().filter(|line| !line.starts_with('#') && line.contains("palisade/")).map(str::to_owned).collect()
@@ -304,6 +322,7 @@ fn beats_leases_and_steps_ask_nobody_for_memory() {
     assert!(ours.is_empty(), "the worker's own code asked for memory: {ours:#?}");
     let calls = of("palisade/work").len();
     let number = |name: &str| vm.state(name);
+    println!("PASS a raw vsock echo by this test, in the same guest: {}", vm.echo());
     println!(
         "PASS in {leases} leases and 20 barriers: 0 allocations of the channel's thread, 0 of the worker's own code \
          ({calls} of the DLM and configfs in its thread); stop {} us, start {} us; round trip p50 {} us, p99 {} us, max {} us",

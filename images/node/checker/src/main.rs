@@ -6,6 +6,7 @@ mod append;
 mod create;
 mod door;
 mod locks;
+mod ping;
 mod press;
 mod sys;
 
@@ -34,10 +35,12 @@ palisade-checker many --dir D --count N
     makes N empty files in D and looks at each
 palisade-checker look --dir D
     looks at each file in D, so that the kernel keeps it in memory
-palisade-checker hog --leave-kib N --grow-kib N [--pause-ms 20]
-    takes memory until N KiB are free, says so, and takes more after each pause; the kernel does not end it
+palisade-checker hog --leave-kib N --grow-kib N [--pause-ms 20] [--after-ms 0]
+    begins later, takes memory until N KiB are free, says so, and takes more after each pause; the kernel does not end it
 palisade-checker forks [--pause-ms 20]
     starts a process after each pause and says how long that took
+palisade-checker ping --port P [--count 1000] [--pause-ms 20]
+    sends N messages to a vsock port of the host, which echoes them, and says how long they took
 palisade-checker door
     takes commands on vsock port 7650: one line, run by the shell; what it prints is the answer
 ";
@@ -73,8 +76,14 @@ fn run(arguments: &[String]) -> Result<(), String> {
             options.number("--leave-kib", None)?,
             options.number("--grow-kib", None)?,
             options.pause("--pause-ms", 20)?,
+            options.pause("--after-ms", 0)?,
         ),
         "forks" => press::forks(options.pause("--pause-ms", 20)?),
+        "ping" => ping::run(
+            options.number("--port", None)?,
+            options.number("--count", Some(1000))?,
+            options.pause("--pause-ms", 20)?,
+        ),
         "door" => door::run(),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
@@ -116,6 +125,8 @@ impl Options {
                 "--bytes",
                 "--leave-kib",
                 "--grow-kib",
+                "--after-ms",
+                "--port",
             ];
             if !known.contains(&name.as_str()) {
                 return Err(format!("`{name}` is no argument\n{HELP}"));

@@ -44,13 +44,15 @@ pub fn many(dir: &Path, count: u32) -> Result<(), String> {
     look(dir)
 }
 
-/// Takes memory until only `leave_kib` are free, says so, and goes on taking `grow_kib` after each pause, for ever.
+/// Begins after a while, takes memory until only `leave_kib` are free, says so, and goes on taking `grow_kib` after each
+/// pause, for ever.
 ///
 /// # Errors
 /// A sentence: the kernel does not say how much is free.
-pub fn hog(leave_kib: usize, grow_kib: usize, pause: Duration) -> Result<(), String> {
+pub fn hog(leave_kib: usize, grow_kib: usize, pause: Duration, after: Duration) -> Result<(), String> {
     fs::write("/proc/self/oom_score_adj", "-1000").map_err(|error| format!("cannot be spared: {error}"))?;
     let mut held = Vec::with_capacity(STEPS_MAX);
+    std::thread::sleep(after);
     while free_kib()? > leave_kib + STEP_KIB {
         held.push(take(STEP_KIB));
     }

@@ -99,6 +99,27 @@ pub fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Connects to a vsock port of the host.
+///
+/// # Errors
+/// If nobody listens there, or there is no vsock.
+pub fn vsock_connect_host(port: u32) -> io::Result<File> {
+    // SAFETY: takes no pointers.
+    let fd = unsafe { libc::socket(libc::AF_VSOCK, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    check(fd)?;
+    // SAFETY: socket has just given this descriptor to us alone.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    // SAFETY: all zero is a valid sockaddr_vm.
+    let mut address: libc::sockaddr_vm = unsafe { std::mem::zeroed() };
+    address.svm_family = libc::sa_family_t::try_from(libc::AF_VSOCK).unwrap_or(0);
+    address.svm_cid = libc::VMADDR_CID_HOST;
+    address.svm_port = port;
+    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_vm>()).unwrap_or(0);
+    // SAFETY: the address is a sockaddr_vm of the given length.
+    check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
+    Ok(File::from(socket))
+}
+
 /// Waits for the next connection.
 ///
 /// # Errors

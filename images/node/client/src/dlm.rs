@@ -161,13 +161,17 @@ impl Lockspace {
     fn remove(&self, place: &Path) -> io::Result<()> {
         match self.how {
             How::Locked => fs::remove_dir(place),
-            How::Shell => shell(&format!("rmdir {}", place.display())),
+            How::Shell => shell(&format!("{} /workload/bin/rmdir {}", PROGRAMS.join(" "), place.display())),
         }
     }
 }
 
+/// Debian's programs on a disk, as everywhere: our first file system is memory, which no kernel gives back.
+const PROGRAMS: [&str; 3] = ["/workload/lib/ld.so", "--library-path", "/workload/lib"];
+
 fn shell(line: &str) -> io::Result<()> {
-    let status = Command::new("/bin/sh").args(["-c", line]).status()?;
+    let [loader, option, libraries] = PROGRAMS;
+    let status = Command::new(loader).args([option, libraries, "/workload/bin/sh", "-c", line]).status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other(format!("`{line}`: {status}"))) }
 }
 
