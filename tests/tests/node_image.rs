@@ -229,12 +229,13 @@ impl Vm {
         String::from_utf8_lossy(&fs::read(self.run.path().join("serial.log")).unwrap_or_default()).into_owned()
     }
 
-    /// Waits for a line of the client with these words in it.
+    /// Waits for a line of the client with these words in it; a shell's prompt may stand before it.
     fn line(&self, words: &str) -> String {
         let end = Instant::now() + SOON;
         loop {
             let log = self.log();
-            let found = log.lines().find(|line| line.starts_with("palisade-node: ") && line.contains(words));
+            let mut said = log.lines().filter_map(|line| line.find("palisade-node: ").and_then(|at| line.get(at..)));
+            let found = said.find(|line| line.contains(words));
             if let Some(line) = found {
                 return line.trim_end().to_owned();
             }
