@@ -58,6 +58,39 @@ fn d5_a_host_that_left_is_not_missed_and_comes_back_as_after_a_restart() {
     }
 }
 
+/// Its host boots anew, the node speaks and gasps before anybody makes it a member: its run is ended, and the next one is well
+/// (`cargo sim --from 30025998`).
+#[test]
+fn a_node_of_a_host_that_left_and_is_back_gets_another_run_if_it_gasps_before_it_is_a_member() {
+    let mut gasped = 0;
+    for wait in (0..2_000).step_by(200) {
+        let mut world = mounted(3, 1);
+        let host = members(&world)[0];
+        let before = leader(&world);
+        left(&mut world, host, before);
+        world.power_off(host);
+        world.run_ms(2_000);
+        world.power_on(host);
+        let member = |w: &World| state(w, host) == HostState::Member;
+        assert!(world.run_until_true(20_000, member), "{}", world.story());
+        // Once this falls between the node's start and its first word, nobody leads who could make it a member.
+        world.run_ms(wait);
+        world.power_off(before);
+        if world.run_until_true(900, |w| w.guests[&host].has_session()) && !is_up(&world, host) {
+            world.gasp(host);
+            gasped += 1;
+        }
+        world.run_ms(3_000);
+        world.power_on(before);
+        back(&mut world);
+    }
+    assert_ne!(gasped, 0, "it was never early enough");
+}
+
+fn is_up(world: &World, node: u8) -> bool {
+    world.truth.newest().unwrap().node(NodeId::new(node)).state == NodeState::Up
+}
+
 #[test]
 fn a_leader_that_leaves_hands_over_at_once() {
     let mut slowest = 0;

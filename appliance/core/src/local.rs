@@ -322,7 +322,7 @@ fn may_start(now: Instant, guest: &Guest, row: &NodeRow, dead: Duration) -> bool
         NodeState::Down if fenced_here => gone || guest.incarnation_is_over(row) || guest.is_sick(now, dead),
         NodeState::Down => gone || guest.is_sick(now, dead),
         // Who left stays away until its host boots anew; who left to boot again and did not come up wanted no such thing.
-        NodeState::Left if row.run.boot != report.boot => gone,
+        NodeState::Left if row.run.boot != report.boot => gone || guest.is_sick(now, dead),
         NodeState::Left => guest.boots_again(row) && (gone || guest.is_sick(now, dead)),
         NodeState::Up | NodeState::Condemned => false,
     }
@@ -402,7 +402,12 @@ mod tests {
         assert!(!may(&shut_down, &row), "it said BYE and ended");
         assert!(may(&Guest { reset: true, ..shut_down }, &row), "it was reset, and ended while it booted");
         assert!(may(&Guest { incarnation: 8, ..shut_down }, &row), "its next incarnation ended before it was a member");
-        assert!(may(&shut_down, &NodeRow { run: crate::id::Run { boot: 8, counter: 3 }, ..row }), "another host boot");
+        let earlier = NodeRow { run: crate::id::Run { boot: 8, counter: 3 }, ..row };
+        assert!(may(&shut_down, &earlier), "another host boot");
+        let runs = RunReport { state: RunState::Running, ..exited };
+        let boots = Guest { report: runs, incarnation: 8, ..Guest::NONE };
+        assert!(!may(&boots, &earlier), "it is about to be a member");
+        assert!(may(&Guest { gasped: 8, ..boots }, &earlier), "it gasped before it was one");
     }
 
     #[test]
