@@ -3,7 +3,8 @@
 //! Owns the reading of the header. What the C does with it is for `interop_shim`.
 #![allow(clippy::unwrap_used, reason = "a test may stop where it stands")]
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use palisade_core::config::Ip;
@@ -12,7 +13,8 @@ use palisade_core::id::{Ballot, Cluster, HostId, Label, NodeId};
 use palisade_core::limits::{FRAME_BYTES, FRAME_MAX, FRAME_PAYLOAD_MAX};
 use palisade_core::wire::frame::{BODY_BYTES, Frame, MAGIC, VERSION};
 use palisade_core::wire::node::{
-    Dlm, Fate, Gasp, Given, Group, Message, NodeEvent, NodeState, Refusal, StartNode, Takeover, ViewNode, What,
+    Account, Dlm, Fate, Gasp, Given, Group, Mail, Message, NodeEvent, NodeState, Refusal, ServiceTale, StartNode,
+    TOLD_ENTRIES, Takeover, Tale, ViewNode, VolumeState, VolumeTale, What,
 };
 use palisade_images::House;
 
@@ -38,7 +40,11 @@ fn header() -> BTreeMap<String, u64> {
 #[test]
 fn the_header_has_the_numbers_of_the_wire_module() {
     let header = header();
-    let number = |name: &str| *header.get(name).unwrap_or_else(|| panic!("protocol.h has no {name}"));
+    let seen = RefCell::new(BTreeSet::new());
+    let number = |name: &str| {
+        seen.borrow_mut().insert(name.to_owned());
+        *header.get(name).unwrap_or_else(|| panic!("protocol.h has no {name}"))
+    };
     let at = |name: &str| usize::try_from(number(name)).unwrap();
     for (name, value) in [
         ("PAL_MAGIC_0", usize::from(MAGIC[0])),
@@ -165,6 +171,37 @@ fn the_header_has_the_numbers_of_the_wire_module() {
         (Message::Takeover(Takeover::Taken(given)), "PAL_TAKEN", vec![]),
         (Message::Takeover(Takeover::Failed(given)), "PAL_FAILED", vec![]),
         (
+            Message::Mail(Mail::Send { to: event.node, epoch: 5, number: v }),
+            "PAL_SEND",
+            vec![("PAL_NODE", vec![9]), ("PAL_EPOCH", le(5, 4)), ("PAL_NUMBER", le(v, 8))],
+        ),
+        (
+            Message::Mail(Mail::Recv { from: event.node, incarnation: i, number: v, stream: 6, first: 7 }),
+            "PAL_RECV",
+            vec![
+                ("PAL_NODE", vec![9]),
+                ("PAL_INCARNATION", le(i, 8)),
+                ("PAL_NUMBER", le(v, 8)),
+                ("PAL_STREAM", le(6, 8)),
+                ("PAL_FIRST", le(7, 8)),
+            ],
+        ),
+        (
+            Message::Mail(Mail::Ack { peer: event.node, number: v, stream: i }),
+            "PAL_ACK",
+            vec![("PAL_NODE", vec![9]), ("PAL_NUMBER", le(v, 8)), ("PAL_STREAM", le(i, 8))],
+        ),
+        (
+            Message::Mail(Mail::Gone { to: event.node, epoch: 5, number: v }),
+            "PAL_GONE",
+            vec![("PAL_NODE", vec![9]), ("PAL_EPOCH", le(5, 4)), ("PAL_NUMBER", le(v, 8))],
+        ),
+        (
+            Message::Mail(Mail::Busy { to: event.node, number: v }),
+            "PAL_BUSY",
+            vec![("PAL_NODE", vec![9]), ("PAL_NUMBER", le(v, 8))],
+        ),
+        (
             Message::Dlm(Dlm::Address { node: event.node, port: 0x0102, address: Ip::V4([1, 2, 3, 4]) }),
             "PAL_DLM_ADDRESS",
             vec![
@@ -173,6 +210,66 @@ fn the_header_has_the_numbers_of_the_wire_module() {
                 ("PAL_ADDRESS_PORT", le(0x0102, 2)),
                 ("PAL_ADDRESS", vec![1, 2, 3, 4]),
             ],
+        ),
+        (
+            Message::Report(Account::Nodes(Tale {
+                node: event.node,
+                part: 3,
+                parts: 4,
+                version: v,
+                tells: Some((2, 5)),
+            })),
+            "PAL_REPORT",
+            vec![
+                ("PAL_NODE", vec![9]),
+                ("PAL_REPORT_PART", vec![3]),
+                ("PAL_REPORT_PARTS", vec![4]),
+                ("PAL_VIEW_VERSION", le(v, 8)),
+                ("PAL_REPORT_TELLS", vec![1]),
+                ("PAL_REPORT_VOLUMES", vec![2]),
+                ("PAL_REPORT_SERVICES", vec![5]),
+            ],
+        ),
+        (
+            Message::Report(Account::Volume(VolumeTale {
+                node: event.node,
+                which: 1,
+                state: VolumeState::Stopped,
+                recovered: true,
+                part: 3,
+                parts: 4,
+                cluster: Label([7; 16]),
+                volume: VOLUME,
+            })),
+            "PAL_REPORT_GROUP",
+            vec![
+                ("PAL_NODE", vec![9]),
+                ("PAL_WHICH", vec![1]),
+                ("PAL_GROUP_STATE", le(number("PAL_GROUP_STOPPED"), 1)),
+                ("PAL_GROUP_FLAGS", le(number("PAL_GROUP_RECOVERED"), 1)),
+                ("PAL_PART", le(3, 2)),
+                ("PAL_PARTS", le(4, 2)),
+                ("PAL_JOIN_CLUSTER", vec![7; 16]),
+                ("PAL_VOLUME", vec![0xab; at("PAL_LABEL_BYTES")]),
+            ],
+        ),
+        (
+            Message::Report(Account::Service(ServiceTale {
+                which: 1,
+                given: Given { what: What::Recovery(VOLUME), ..given },
+                taken: true,
+            })),
+            "PAL_REPORT_SERVICE",
+            vec![
+                ("PAL_WHICH", vec![1]),
+                ("PAL_SERVICE", le(number("PAL_SERVICE_RECOVERY"), 1)),
+                ("PAL_PROGRESS", le(number("PAL_PROGRESS_TAKEN"), 1)),
+            ],
+        ),
+        (
+            Message::Report(Account::Service(ServiceTale { which: 1, given, taken: false })),
+            "PAL_REPORT_SERVICE",
+            vec![("PAL_PROGRESS", le(number("PAL_PROGRESS_GIVEN"), 1))],
         ),
         (
             Message::Dlm(Dlm::Cut { node: event.node, cut: true, incarnation: i, silent_ms: v }),
@@ -203,6 +300,9 @@ fn the_header_has_the_numbers_of_the_wire_module() {
     assert_eq!(bytes[at("PAL_AT_BODY")..][..BODY_BYTES], [7; BODY_BYTES]);
     assert_eq!(at("PAL_AT_CHECK") + 4, FRAME_BYTES);
     for (name, value) in [
+        ("PAL_GROUP_JOINED", VolumeState::Joined as u64),
+        ("PAL_GROUP_STARTED", VolumeState::Started as u64),
+        ("PAL_STATE_UNKNOWN", NodeState::Unknown as u64),
         ("PAL_STATE_UP", NodeState::Up as u64),
         ("PAL_STATE_CONDEMNED", NodeState::Condemned as u64),
         ("PAL_STATE_DOWN", NodeState::Down as u64),
@@ -231,4 +331,12 @@ fn the_header_has_the_numbers_of_the_wire_module() {
     ViewNode { node: NodeId::new(9), state: NodeState::Down, host: HostId::new(8), class: 3, incarnation: i }
         .emit(&mut entry);
     assert_eq!((entry[at("PAL_ENTRY_HOST")], entry[at("PAL_ENTRY_CLASS")]), (8, 3));
+    let (mut payload, told) = ([0; FRAME_PAYLOAD_MAX], [StartNode::parse(&entry).unwrap(); TOLD_ENTRIES]);
+    let length = VolumeTale::emit_payload(&mut payload, (i, v), &told);
+    assert_eq!(length, at("PAL_GROUP_HEAD") + at("PAL_GROUP_ENTRIES") * StartNode::BYTES);
+    // What shims say to each other no appliance reads.
+    let between_shims = ["PAL_MAIL_", "PAL_LINE", "PAL_ASK_", "PAL_ANSWER_"];
+    let forgotten = header.keys().filter(|name| !between_shims.iter().any(|start| name.starts_with(start)));
+    let forgotten: Vec<_> = forgotten.filter(|name| !seen.borrow().contains(*name)).collect();
+    assert_eq!(forgotten, Vec::<&String>::new(), "nothing holds these");
 }
