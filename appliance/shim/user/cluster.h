@@ -72,6 +72,7 @@ struct pal_range any_range(u8 node, u32 owner);
 /* wires.c */
 void deliver(u8 to, u8 kind, const u8 *body, const u8 *payload, u32 length);
 void end_stream(u8 from, u8 to);
+void lose_streams(u8 node);
 void welcome(u8 node);
 void take_frame(u8 node);
 void carry(u8 from, u8 to);

@@ -295,7 +295,6 @@ static void be_born(u8 node)
 static void die(u8 node)
 {
 	struct node *n = &nodes[node];
-	u8 other;
 
 	deaths++;
 	n->alive = false;
@@ -303,13 +302,7 @@ static void die(u8 node)
 	dead_count[node] = n->locks->held.fresh;
 	memcpy(dead_places[node], n->locks->held_places,
 	       sizeof(dead_places[node]));
-	for (other = 1; other <= NODES; other++) {
-		if (other == node)
-			continue;
-		memset(&streams[node][other], 0, sizeof(struct stream));
-		if (streams[other][node].live)
-			end_stream(other, node);
-	}
+	lose_streams(node);
 	stop_all();
 }
 

@@ -166,11 +166,24 @@ void pal_port_answered(struct pal_ask *ask)
 	thread->answered = true;
 }
 
+/* A node's session or the node is over: so are all streams from it and to it. */
+void lose_streams(u8 node)
+{
+	u8 other;
+
+	for (other = 1; other <= NODES; other++) {
+		if (other == node)
+			continue;
+		memset(&streams[node][other], 0, sizeof(struct stream));
+		if (streams[other][node].live)
+			end_stream(other, node);
+	}
+}
+
 void welcome(u8 node)
 {
 	u8 body[PAL_BODY_BYTES] = { 0 };
 	struct node *n = &nodes[node];
-	u8 other;
 
 	n->session++;
 	body[PAL_NODE] = node;
@@ -182,13 +195,7 @@ void welcome(u8 node)
 	put_unaligned_le64(now, body + PAL_STAMP);
 	put_unaligned_le32(60000, body + PAL_LEASE_MS);
 	deliver(node, PAL_LEASE, body, NULL, 0);
-	for (other = 1; other <= NODES; other++) {
-		if (other == node)
-			continue;
-		memset(&streams[node][other], 0, sizeof(struct stream));
-		if (streams[other][node].live)
-			end_stream(other, node);
-	}
+	lose_streams(node);
 }
 
 void take_frame(u8 node)
