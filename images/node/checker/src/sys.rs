@@ -76,22 +76,32 @@ fn record_lock(file: &File, bytes: Bytes, command: libc::c_int, kind: libc::c_in
     }
 }
 
+/// A socket for vsock.
+fn vsock() -> io::Result<OwnedFd> {
+    // SAFETY: takes no pointers.
+    let fd = unsafe { libc::socket(libc::AF_VSOCK, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
+    check(fd)?;
+    // SAFETY: socket has just given this descriptor to us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A place for vsock, and its length.
+fn vsock_address(cid: u32, port: u32) -> (libc::sockaddr_vm, libc::socklen_t) {
+    // SAFETY: all zero is a valid sockaddr_vm.
+    let mut address: libc::sockaddr_vm = unsafe { std::mem::zeroed() };
+    address.svm_family = libc::sa_family_t::try_from(libc::AF_VSOCK).unwrap_or(0);
+    address.svm_cid = cid;
+    address.svm_port = port;
+    (address, libc::socklen_t::try_from(size_of::<libc::sockaddr_vm>()).unwrap_or(0))
+}
+
 /// Listens on a vsock port of this machine.
 ///
 /// # Errors
 /// If the port is taken, or there is no vsock.
 pub fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
-    // SAFETY: takes no pointers.
-    let fd = unsafe { libc::socket(libc::AF_VSOCK, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-    check(fd)?;
-    // SAFETY: socket has just given this descriptor to us alone.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: all zero is a valid sockaddr_vm.
-    let mut address: libc::sockaddr_vm = unsafe { std::mem::zeroed() };
-    address.svm_family = libc::sa_family_t::try_from(libc::AF_VSOCK).unwrap_or(0);
-    address.svm_cid = libc::VMADDR_CID_ANY;
-    address.svm_port = port;
-    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_vm>()).unwrap_or(0);
+    let socket = vsock()?;
+    let (address, length) = vsock_address(libc::VMADDR_CID_ANY, port);
     // SAFETY: the address is a sockaddr_vm of the given length.
     check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
     // SAFETY: takes no pointers.
@@ -104,17 +114,8 @@ pub fn vsock_listen(port: u32) -> io::Result<OwnedFd> {
 /// # Errors
 /// If nobody listens there, or there is no vsock.
 pub fn vsock_connect_host(port: u32) -> io::Result<File> {
-    // SAFETY: takes no pointers.
-    let fd = unsafe { libc::socket(libc::AF_VSOCK, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) };
-    check(fd)?;
-    // SAFETY: socket has just given this descriptor to us alone.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: all zero is a valid sockaddr_vm.
-    let mut address: libc::sockaddr_vm = unsafe { std::mem::zeroed() };
-    address.svm_family = libc::sa_family_t::try_from(libc::AF_VSOCK).unwrap_or(0);
-    address.svm_cid = libc::VMADDR_CID_HOST;
-    address.svm_port = port;
-    let length = libc::socklen_t::try_from(size_of::<libc::sockaddr_vm>()).unwrap_or(0);
+    let socket = vsock()?;
+    let (address, length) = vsock_address(libc::VMADDR_CID_HOST, port);
     // SAFETY: the address is a sockaddr_vm of the given length.
     check(unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), length) })?;
     Ok(File::from(socket))
