@@ -265,3 +265,35 @@ fn who_is_back_in_one_volume_is_not_accused_for_a_barrier_that_waits_in_another(
         back(&mut world);
     }
 }
+
+/// A node asked to leave, was let go, and did not hear of it, since its worker hangs. When all appliances lose their memory it
+/// reports the volume as it was started last, and is no member of what the others started since (`cargo sim --from 50062869`).
+#[test]
+fn who_was_let_go_unheard_before_all_memory_was_lost_does_not_join_again() {
+    for seed in 0..5 {
+        let mut world = whole(3, seed);
+        (1..=3).for_each(|node| world.wants(node, 1, true));
+        back(&mut world);
+        let set =
+            |w: &World| w.guests[&1].dlm.running(1).map(|running| running.set.keys().copied().collect::<Vec<_>>());
+        let worker = |w: &mut World, node: u8, hangs: bool| w.guests.get_mut(&node).unwrap().dlm.stuck = hangs;
+        // The barrier waits for one while the other stops.
+        worker(&mut world, 3, true);
+        world.wants(2, 1, false);
+        world.run_ms(300);
+        worker(&mut world, 2, true);
+        worker(&mut world, 3, false);
+        assert!(world.run_until_true(5_000, |w| set(w) == Some(vec![1, 3])), "seed {seed}\n{}", world.story());
+        // Of this one the other never hears.
+        world.wants(3, 1, false);
+        assert!(world.run_until_true(5_000, |w| set(w) == Some(vec![1])), "seed {seed}\n{}", world.story());
+        let reported = world.guests[&2].dlm.sets().next().map(|(_, set)| set.len());
+        assert_eq!(reported, Some(3), "seed {seed}: it has the volume\n{}", world.story());
+        world.forget_all();
+        worker(&mut world, 2, false);
+        back(&mut world);
+        assert!(world.run_until_true(5_000, |w| w.guests[&2].dlm.is_closed()), "seed {seed}\n{}", world.story());
+        assert_eq!(set(&world), Some(vec![1]), "seed {seed}\n{}", world.story());
+        assert!(world.truth.downs.is_empty(), "seed {seed}: nobody died\n{}", world.story());
+    }
+}

@@ -80,7 +80,9 @@ fn group(facts: &Facts<'_>, next: &mut State, volume: Volume) -> bool {
     }
     settle_rows(facts, next, number, volume);
     for own in volumes.own().iter().filter(|own| own.volume == volume) {
-        if runs(next, own) {
+        // Whom a later START does not name was let go by one that it did not hear of: it asks until it is told that it has left.
+        let is_named = next.groups.standing(number, own.node).is_some();
+        if runs(next, own) && (is_named || own.started >= best.max(memory)) {
             fits &= stands(next, number, own.node, own.incarnation);
         }
     }

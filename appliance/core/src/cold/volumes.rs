@@ -49,7 +49,8 @@ pub struct Own {
     recovered: bool,
     /// The generation of the last STOP.
     pub stopped: u64,
-    started: u64,
+    /// The generation of the last START; 0: none.
+    pub started: u64,
 }
 
 impl Own {

@@ -15,6 +15,7 @@ use crate::time::Instant;
 use crate::wire::message::{KNOWN_MAX, Known, Report, ServicePage, VolumePage};
 use crate::wire::node::{Fate, Given, NodeState, StartNode, VolumeState, What};
 use std::boxed::Box;
+use std::vec;
 use std::vec::Vec;
 
 const VOLUME: Volume = Label([7; 16]);
@@ -215,6 +216,31 @@ fn what_an_adopted_node_does_not_name_it_has_not_and_of_another_it_is_not_known(
     silent.remembers(60, Phase::Idle, &[(1, Standing::Member), (2, Standing::Leaving)]);
     silent.revive();
     assert_eq!(silent.rows(), [(1, Standing::Member), (2, Standing::Member)]);
+}
+
+#[test]
+fn whom_a_later_start_does_not_name_was_let_go_and_does_not_join_again() {
+    let mut morning = Morning::new();
+    let all: Vec<(u8, Fate)> = (1..=3).map(|number| (number, Fate::Member)).collect();
+    morning.says(1, (60, 60, true), &[(1, Fate::Member)]);
+    // It stopped for the barrier that let it go. Another one after that let go of node 3, of which it was never told.
+    morning.says(2, (50, 40, true), &all);
+    morning.revive();
+    assert_eq!((morning.generation(), morning.rows()), (60, vec![(1, Standing::Member)]));
+    // The same if the memory is what knows of the later one.
+    let mut remembered = Morning::new();
+    remembered.view.before = Cluster { number: 1, random: 1 };
+    remembered.remembers(60, Phase::Idle, &[(1, Standing::Member)]);
+    remembered.says(2, (50, 40, true), &all);
+    remembered.revive();
+    assert_eq!(remembered.rows(), [(1, Standing::Member)]);
+    // Who started later than anybody remembers is a member.
+    let mut later = Morning::new();
+    later.view.before = Cluster { number: 1, random: 1 };
+    later.remembers(60, Phase::Idle, &[(1, Standing::Member)]);
+    later.says(2, (70, 70, true), &[(1, Fate::Member), (2, Fate::Member)]);
+    later.revive();
+    assert_eq!(later.rows(), [(1, Standing::Member), (2, Standing::Member)]);
 }
 
 #[test]
