@@ -136,6 +136,8 @@ fn o2cb_node(node: u8, other: u8, dir: &Path, heartbeat: u64, with: &Artefacts) 
         Accelerator::Tcg => ("max", "tcg,tb-size=64"),
         Accelerator::Kvm => ("host", "kvm"),
     };
+    // With room for a second processor, as the guard's VMs: else the emulator leaves barriers out.
+    let processors = if with.accelerator == Accelerator::Tcg { "cpus=1,maxcpus=2" } else { "1" };
     let words = format!(
         "{} palisade.node={node} palisade.stack=o2cb palisade.dlm={} palisade.nodes=1,2 \
          palisade.heartbeat={},{heartbeat} palisade.work=20",
@@ -148,7 +150,7 @@ fn o2cb_node(node: u8, other: u8, dir: &Path, heartbeat: u64, with: &Artefacts) 
     let mut command = Command::new("qemu-system-x86_64");
     command
         .args(["-name", &format!("o2cb-node-{node}"), "-machine", "pc", "-cpu", cpu, "-accel", accelerator])
-        .args(["-m", NODE_MIB, "-nodefaults", "-no-user-config", "-display", "none"])
+        .args(["-m", NODE_MIB, "-smp", processors, "-nodefaults", "-no-user-config", "-display", "none"])
         .arg("-kernel")
         .arg(&with.kernel)
         .arg("-initrd")

@@ -47,6 +47,7 @@ pub fn appliance(host: &Host, config: &Config, lock: bool) -> Vec<String> {
         host,
         (&format!("palisade-appliance-{}", host.host), own.memory_mib, APPLIANCE_TB_MIB, vsock),
     );
+    processors(&mut arguments, host, 1);
     arguments.flag("-no-reboot");
     memory_lock(&mut arguments, lock && host.lock_memory);
     arguments.pair("-kernel", own.image.to_string_lossy());
@@ -81,7 +82,7 @@ pub fn node(host: &Host, config: &Config, node: &Node, lock: bool) -> Vec<String
     let shared = vsock || node.disks.iter().any(|disk| matches!(disk.source, Source::VhostUser(_)));
     machine(&mut arguments, host, (&format!("palisade-node-{}", node.id), node.memory_mib, NODE_TB_MIB, shared));
     memory_lock(&mut arguments, lock && node.lock_memory.unwrap_or(host.lock_memory));
-    arguments.pair("-smp", node.cpus.to_string());
+    processors(&mut arguments, host, node.cpus);
     for (option, path) in [("-kernel", &node.kernel), ("-initrd", &node.initrd)] {
         if let Some(path) = path {
             arguments.pair(option, path.to_string_lossy());
@@ -166,6 +167,17 @@ fn machine(arguments: &mut Arguments, host: &Host, (name, mib, tb_mib, shared): 
     }
     if host.sandbox {
         arguments.pair("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
+    }
+}
+
+/// For a machine that can have no second processor QEMU's emulator leaves out the guest's memory barriers and the locks of its
+/// instructions. But a device is another thread: a driver then writes what it has and reads whether the device wants to be
+/// told in the wrong order, neither tells the other, and the queue stands still until something else moves it. A place for
+/// a second processor is enough to keep them.
+fn processors(arguments: &mut Arguments, host: &Host, count: u32) {
+    match host.accelerator {
+        Accelerator::Tcg => arguments.pair("-smp", format!("cpus={count},maxcpus={}", count.max(2))),
+        Accelerator::Kvm => arguments.pair("-smp", count.to_string()),
     }
 }
 

@@ -318,6 +318,10 @@ fn a_node_has_the_disks_and_monitors_that_were_described() {
     assert_eq!(inserted(0, "cache")["writeback"], false);
     assert_eq!((inserted(1, "ro"), inserted(1, "cache")["direct"].clone()), (true.into(), false.into()));
     assert_eq!(inserted(2, "drv"), "raw");
+    // Of one processor, with room for two: without that the emulator leaves out the barriers that a driver's queues live by.
+    let places: serde_json::Value = serde_json::from_str(&ask("{\"execute\":\"query-hotpluggable-cpus\"}")).unwrap();
+    let places = places["return"].as_array().unwrap();
+    assert_eq!((places.len(), places.iter().filter(|place| place.get("qom-path").is_some()).count()), (2, 1));
 }
 
 #[test]
