@@ -270,9 +270,12 @@ static int __init palisade_init(void)
 	error = pal_dlm_init();
 	if (error)
 		goto lease;
-	error = pal_members_init();
+	error = pal_replay_init();
 	if (error)
 		goto dlm;
+	error = pal_members_init();
+	if (error)
+		goto replay;
 	error = pal_chan_init();
 	if (error)
 		goto members;
@@ -293,6 +296,8 @@ chan:
 	pal_channel_exit();
 members:
 	pal_members_exit();
+replay:
+	pal_replay_exit();
 dlm:
 	pal_dlm_exit();
 lease:
@@ -315,6 +320,7 @@ static void __exit palisade_exit(void)
 	pal_channel_drain();
 	pal_channel_exit();
 	pal_members_exit();
+	pal_replay_exit();
 	pal_dlm_exit();
 	pal_lease_exit();
 	pal_report_exit();

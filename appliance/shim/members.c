@@ -17,14 +17,13 @@
  * away the comm of the next incarnation.
  *
  * recover_slot runs in the DLM's own recovery thread, which a later STOP waits
- * for.  So it never waits: START comes only after Confirmed, and recover_slot
- * merely looks whether the incarnation that the DLM lost is one that this
- * START calls dead.  If not, this machine ends (SHIM traps 4 and 5).
+ * for.  So it waits for no memory and no lock: START comes only after
+ * Confirmed, and recover_slot merely looks whether the incarnation that the DLM
+ * lost is one that this START calls dead, and has OCFS2 note it (replay.c).  If
+ * not, this machine ends (SHIM traps 4 and 5).
  *
- * OCFS2 starts a kernel thread for its recovery, and everybody waits for ever
- * if that fails for lack of memory: so some pages are held back (comms.c), and
- * given back just before a START that tells a death; and OCFS2 is told of each
- * dead node a second time, which does nothing if the first time worked.
+ * OCFS2 replays in a kernel thread, which needs memory: so some pages are held
+ * back (comms.c), and given back just before a START that tells a death.
  */
 #include <linux/crc32.h>
 #include <linux/kthread.h>
@@ -191,8 +190,6 @@ static void pal_do_start(int at, u64 generation)
 	error = pal_program(member);
 	if (!pal_still(at, PAL_IS_STARTING, generation))
 		return;
-	bitmap_zero(member->dead, PAL_NODES_MAX);
-	member->again = false;
 	member->generation = generation;
 	atomic_set(&member->recovered, 0);
 	if (!error)
@@ -281,7 +278,6 @@ static bool pal_make_ready(int at)
 static bool pal_look_after(int at, bool recovered, u64 generation)
 {
 	struct pal_member *member = &pal_members[at];
-	u32 node;
 
 	if (!recovered) {
 		int status;
@@ -297,16 +293,11 @@ static bool pal_look_after(int at, bool recovered, u64 generation)
 		spin_lock(&pal_lock);
 		pal_group_recovered(&pal_machine, at, generation);
 		spin_unlock(&pal_lock);
+		pal_replay_start(at);
 		return true;
 	}
-	if (!member->mounted || pal_stack_is_recovering(member->space))
+	if (!member->mounted || !pal_replay_is_over(at))
 		return true;
-	if (!member->again) {
-		member->again = true;
-		for_each_set_bit(node, member->dead, PAL_NODES_MAX)
-			pal_stack_recover(member->connection, node);
-		return true;
-	}
 	spin_lock(&pal_lock);
 	pal_group_replayed(&pal_machine, at, generation);
 	spin_unlock(&pal_lock);
@@ -387,10 +378,7 @@ bool pal_members_recover(int at, u8 node)
 		    told->incarnation != member->gone[node] ||
 		    told->fate == PAL_FATE_MEMBER)
 			continue;
-		if (told->fate != PAL_FATE_DEAD)
-			return false;
-		set_bit(node, member->dead);
-		return true;
+		return told->fate == PAL_FATE_DEAD;
 	}
 	spin_lock(&pal_lock);
 	pal_reset(&pal_machine, PAL_WHY_UNCONFIRMED);

@@ -14,13 +14,11 @@ struct pal_member {
 	bool space_made;
 	bool started;		/* control=1 was given once */
 	bool mounted;
-	bool again;		/* OCFS2 was told of the dead twice */
 	atomic_t recovered;
 	u64 generation;		/* of the START that was done last */
 	/* Who is among the DLM's nodes, and who was before that. */
 	u64 here[PAL_NODES_MAX];
 	u64 gone[PAL_NODES_MAX];
-	DECLARE_BITMAP(dead, PAL_NODES_MAX);
 	u32 plan_count;
 	struct pal_entry plan[PAL_ENTRIES_MAX];
 };

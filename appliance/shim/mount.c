@@ -79,6 +79,7 @@ void pal_members_joined(int at, bool good)
 		mod_delayed_work(system_long_wq, &pal_mount_work, 0);
 		return;
 	}
+	pal_replay_forget(at);
 	flags = pal_members_enter();
 	pal_space_drop(&pal_members[at]);
 	pal_members[at].connection = NULL;
@@ -105,8 +106,10 @@ void pal_members_leave(int at)
 /* The umount's lockspace is gone. */
 void pal_members_left(int at)
 {
-	unsigned int flags = pal_members_enter();
+	unsigned int flags;
 
+	pal_replay_forget(at);
+	flags = pal_members_enter();
 	pal_space_drop(&pal_members[at]);
 	pal_members[at].connection = NULL;
 	spin_lock(&pal_lock);

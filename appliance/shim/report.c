@@ -230,6 +230,7 @@ static int pal_state_show(struct seq_file *file, void *unused)
 	pal_show_rounds(file);
 	seq_printf(file, "events_dropped %llu\n", pal_events_dropped);
 	pal_members_show(file);
+	pal_replay_show(file);
 	pal_comms_show(file);
 	pal_watch_show(file);
 	pal_plock_show(file);

@@ -101,6 +101,15 @@ void pal_comms_exit(void);
 void pal_reserve_fill(void);
 void pal_reserve_give_back(void);
 
+/* replay.c: OCFS2's part of a recovery. */
+int pal_replay_init(void);
+void pal_replay_exit(void);
+void pal_replay_note(int at, void *connection, const char *space, u8 node);
+void pal_replay_start(int at);
+bool pal_replay_is_over(int at);
+void pal_replay_forget(int at);
+void pal_replay_show(struct seq_file *file);
+
 /* watch.c: peers whose DLM does not answer. */
 int pal_watch_init(void);
 void pal_watch_exit(void);

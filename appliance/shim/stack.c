@@ -188,14 +188,14 @@ static void pal_recover_prep(void *argument)
 {
 }
 
-/* In the DLM's recovery thread: it must not wait. */
+/* In the DLM's recovery thread: it must not wait for others. */
 static void pal_recover_slot(void *argument, struct dlm_slot *slot)
 {
 	struct ocfs2_cluster_connection *conn = argument;
 	struct pal_live *live = conn->cc_private;
 
 	if (pal_members_recover(live->at, slot->nodeid))
-		pal_stack_recover(conn, slot->nodeid);
+		pal_replay_note(live->at, conn, conn->cc_name, slot->nodeid);
 }
 
 static void pal_recover_done(void *argument, struct dlm_slot *slots,
@@ -213,7 +213,7 @@ static const struct dlm_lockspace_ops pal_lockspace_ops = {
 	.recover_done = pal_recover_done,
 };
 
-/* Starts OCFS2's own recovery of a node; twice is no more than once. */
+/* OCFS2 notes that a node is dead, and starts its recovery if that can be. */
 void pal_stack_recover(void *connection, u8 node)
 {
 	struct ocfs2_cluster_connection *conn = connection;

@@ -17,7 +17,9 @@ use palisade_core::config::Ip;
 use palisade_core::id::{Cluster, HostId, Incarnation, Label, NodeId, Volume as Label16};
 use palisade_core::limits::FRAME_MAX;
 use palisade_core::wire::frame::Reader;
-use palisade_core::wire::node::{Dlm, Fate, Gasp, Group, Message, NodeEvent, Refusal, StartNode};
+use palisade_core::wire::node::{
+    Dlm, Fate, Gasp, Given, Group, Message, NodeEvent, Refusal, StartNode, Takeover, What,
+};
 use palisade_images::node::{self, Defect, NodeImage};
 use palisade_images::{House, setup};
 use palisade_qemu::door;
@@ -117,12 +119,15 @@ impl Vm {
 
     /// The next message that passes.
     fn hear(&self, patience: Duration, pass: impl Fn(&Message) -> bool) -> Message {
+        self.may_hear(patience, pass).unwrap_or_else(|| panic!("not within {patience:?}; {}", self.log()))
+    }
+
+    fn may_hear(&self, patience: Duration, pass: impl Fn(&Message) -> bool) -> Option<Message> {
         let end = Instant::now() + patience;
         loop {
-            let left = end.saturating_duration_since(Instant::now());
-            let message = self.heard.recv_timeout(left).unwrap_or_else(|error| panic!("{error}; {}", self.log()));
+            let message = self.heard.recv_timeout(end.saturating_duration_since(Instant::now())).ok()?;
             if pass(&message) {
-                return message;
+                return Some(message);
             }
         }
     }
@@ -425,22 +430,63 @@ const STICKY: Defect = Defect {
     ],
 };
 
-/// Another node dies, comes back as another incarnation, and goes: but START says again that the first one died.
-fn tell_the_death_of_an_earlier_one(vm: &mut Vm) {
+const OTHER: NodeId = NodeId::new(2);
+
+fn other(fate: Fate, incarnation: Incarnation) -> [StartNode; 1] {
+    [StartNode { node: OTHER, fate, incarnation }]
+}
+
+/// Mounts, and another node comes: nobody answers at its address, so the DLM waits for it until the next STOP.
+fn mount_with_another(vm: &mut Vm) {
     vm.mount();
-    let other = NodeId::new(2);
-    vm.tell(Message::Dlm(Dlm::Address { node: other, port: 0, address: Ip::V4([10, 7, 0, 2]) }), &[]);
-    let is = |fate, incarnation| StartNode { node: other, fate, incarnation };
-    // Nobody answers at that address: the DLM waits for it until the next STOP.
-    vm.start(8, &[is(Fate::Member, 0xa)]);
+    vm.tell(Message::Dlm(Dlm::Address { node: OTHER, port: 0, address: Ip::V4([10, 7, 0, 2]) }), &[]);
+    vm.start(8, &other(Fate::Member, 0xa));
     vm.hear_group(Group::Started { volume: volume(), generation: 8 });
-    vm.start(9, &[is(Fate::Dead, 0xa)]);
+}
+
+/// It dies.
+fn recover_from_another(vm: &mut Vm) {
+    vm.start(9, &other(Fate::Dead, 0xa));
     vm.hear_group(Group::Started { volume: volume(), generation: 9 });
     vm.hear_group(Group::Recovered { volume: volume(), generation: 9 });
-    vm.start(10, &[is(Fate::Member, 0xb)]);
+}
+
+/// Another node dies, comes back as another incarnation, and goes: but START says again that the first one died.
+fn tell_the_death_of_an_earlier_one(vm: &mut Vm) {
+    mount_with_another(vm);
+    recover_from_another(vm);
+    vm.start(10, &other(Fate::Member, 0xb));
     vm.hear_group(Group::Started { volume: volume(), generation: 10 });
     vm.is_sound();
-    vm.start(11, &[is(Fate::Dead, 0xa)]);
+    vm.start(11, &other(Fate::Dead, 0xa));
+}
+
+/// SHIM trap 9: OCFS2 cannot have the thread that replays. The DLM recovers all the same, and nothing is called taken over
+/// before that thread was there.
+#[test]
+fn nothing_is_taken_over_while_the_kernel_has_no_thread_for_the_replay() {
+    let mut vm = Vm::boot("shim-threadless", 200);
+    mount_with_another(&mut vm);
+    door::tell(
+        &vm.run.path().join("vsock"),
+        "cd /proc/sys/kernel; most=$(cat threads-max); mkfifo /tmp/never; exec 3<>/tmp/never; \
+         echo 20 >threads-max; read -t 8 x <&3; echo $most >threads-max",
+    )
+    .unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let given = Given { what: What::Recovery(volume()), dead: OTHER, incarnation: 0xa, token: 9 };
+    vm.tell(Message::Takeover(Takeover::Give(given)), &[]);
+    recover_from_another(&mut vm);
+    let taken = Message::Takeover(Takeover::Taken(given));
+    let early = vm.may_hear(Duration::from_secs(2), |message| *message == taken);
+    assert_eq!(early, None, "the journal cannot have been replayed");
+    vm.hear(SOON, |message| *message == taken);
+    let tries = vm.state("replay_tries");
+    assert!(tries > 10, "only {tries} tries: the kernel had a thread");
+    // What waits for the replay goes on.
+    assert!(vm.shell("touch /mnt/after && sync").contains("EXIT 0"));
+    vm.is_sound();
+    println!("PASS TAKEN came when the kernel had a thread again, after {tries} tries");
 }
 
 #[test]
