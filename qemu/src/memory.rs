@@ -54,6 +54,8 @@ pub struct Row {
     pub recovered: Option<Duration>,
     /// Until its write returned.
     pub written: Option<Duration>,
+    /// Until its kernel gave up, if it did before it wrote: nothing could be ended for memory. What comes after that is a boot.
+    pub died: Option<Duration>,
     /// The longest time in which an ordinary process could start no other, seen until then.
     pub forkless: Duration,
 }
@@ -73,8 +75,8 @@ impl fmt::Display for Row {
             "{who:<22}  {:>9}  {:>10}  {:>13}  {:>14}  {:>12}",
             format!("{} ms", self.confirmed.as_millis()),
             format!("{} ms", self.ordered.as_millis()),
-            until(self.recovered),
-            until(self.written),
+            self.died.map_or_else(|| until(self.recovered), |time| format!("dead at {}", time.as_millis())),
+            self.died.map_or_else(|| until(self.written), |_| "never".to_owned()),
             format!("{} ms", self.forkless.as_millis()),
         )
     }
@@ -94,7 +96,7 @@ pub fn table(rows: &[Row]) -> String {
 }
 
 /// Whether the shim recovered its node while an ordinary process waited for its fork, and with a shell in its place the node's
-/// write returned not at all, or took `TIMES` as long; a sentence either way. The locked process is shown and not judged: it
+/// write returned not at all, since it died or for another reason, or took `TIMES` as long; a sentence either way. The locked process is shown and not judged: it
 /// may find in the kernel's caches what it needs, and nothing says that it must.
 ///
 /// # Errors
@@ -116,6 +118,12 @@ pub fn verdict(rows: &[Row]) -> Result<String, String> {
     let times = took.as_millis() / millis.max(1);
     if took < TIMES * done {
         return Err(format!("with a shell in the shim's place the write took only {times} times as long"));
+    }
+    if let Some(died) = shell.died {
+        return Ok(format!(
+            "{alone}; with a shell in its place the node's kernel gave up after {} ms",
+            died.as_millis()
+        ));
     }
     let least = if shell.written.is_none() { "more than " } else { "" };
     Ok(format!("{alone}; with a shell in its place it took {least}{times} times as long"))
@@ -190,27 +198,37 @@ fn look(cluster: &Cluster, driver: Driver, place: Place, deed: Duration, confirm
     let barrier = |word: &'static str| {
         move |event: &Event| event.who == Who::Appliance(1) && event.kind == Kind::Barrier && event.text.contains(word)
     };
-    let since = |event: Event| event.at.saturating_sub(confirmed.at);
+    let since = |event: &Event| event.at.saturating_sub(confirmed.at);
     let ordered = journal.wait(place, PATIENCE, "START", barrier(" fixes members "))?;
-    let closed = journal.wait(place, BOUND, "the end of the barrier", barrier(" closes")).map(since);
+    let gives_up = |event: &Event| event.who == Who::Appliance(1) && event.kind == Kind::Condemned && event.node == 1;
     let wrote = |event: &Event| event.who == Who::Node(1) && event.kind == Kind::Written && event.at >= confirmed.at;
-    let written = closed.is_ok().then(|| journal.wait(place, BOUND, "a write of node 1", wrote).ok().map(since));
+    let lives = |event: Event| (!gives_up(&event)).then(|| since(&event));
+    // Its death closes the barrier, too, and its next boot writes again.
+    let closes = |event: &Event| barrier(" closes")(event) || gives_up(event);
+    let recovered = journal.wait(place, BOUND, "the end of the barrier", closes).ok().and_then(lives);
+    let returns = |event: &Event| wrote(event) || gives_up(event);
+    let written = recovered.and_then(|_| journal.wait(place, BOUND, "a write of node 1", returns).ok());
     stop::wanted().then(|| stop::SENTENCE.to_owned()).map_or(Ok(()), Err)?;
+    let written = written.and_then(lives);
+    let death = journal.since(place).into_iter().find(gives_up).filter(|_| written.is_none());
+    let end = death.as_ref().map_or_else(|| journal.now(), |event| event.at);
     Ok(Row {
         driver,
         confirmed: confirmed.at.saturating_sub(deed),
-        ordered: since(ordered),
-        recovered: closed.ok(),
-        written: written.flatten(),
-        forkless: forkless(journal, deed),
+        ordered: since(&ordered),
+        recovered,
+        written,
+        died: death.as_ref().map(since),
+        forkless: longest_without_fork(journal, deed, end),
     })
 }
 
-/// The longest time from a moment on in which node 1 started no process, up to now.
-fn forkless(journal: &Journal, from: Duration) -> Duration {
+/// The longest time between two moments in which node 1 started no process.
+fn longest_without_fork(journal: &Journal, from: Duration, to: Duration) -> Duration {
     let forked = |event: &Event| event.who == Who::Node(1) && event.text.starts_with("FORKED ");
-    let times = journal.since(0).into_iter().filter(|event| forked(event) && event.at >= from).map(|event| event.at);
-    let times: Vec<Duration> = std::iter::once(from).chain(times).chain(std::iter::once(journal.now())).collect();
+    let between = |event: &Event| forked(event) && event.at >= from && event.at <= to;
+    let times = journal.since(0).into_iter().filter(between).map(|event| event.at);
+    let times: Vec<Duration> = std::iter::once(from).chain(times).chain(std::iter::once(to)).collect();
     times.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max().unwrap_or_default()
 }
 
@@ -221,7 +239,7 @@ mod tests {
     fn row(driver: Driver, recovered: Option<u64>) -> Row {
         let recovered = recovered.map(Duration::from_millis);
         let (confirmed, ordered, forkless) = (FENCE, Duration::from_millis(3), FENCE);
-        Row { driver, confirmed, ordered, recovered, written: recovered, forkless }
+        Row { driver, confirmed, ordered, recovered, written: recovered, died: None, forkless }
     }
 
     #[test]
@@ -236,6 +254,11 @@ mod tests {
         assert!(beside(Driver::Shell, Some(2500)).is_ok_and(|text| text.ends_with("took 5 times as long")));
         assert!(beside(Driver::Shell, Some(2499)).is_err(), "a shell was nearly as good");
         assert!(beside(Driver::Locked, Some(100)).is_ok(), "that one is shown");
+        let dead = |driver: Driver| Row { died: Some(FENCE), ..row(driver, None) };
+        let died = verdict(&[row(Driver::Shim, Some(500)), dead(Driver::Shell)]);
+        assert!(died.is_ok_and(|text| text.ends_with("gave up after 8000 ms")));
+        assert!(judge(dead(Driver::Shim)).is_err(), "the shim's node has to live");
+        assert!(dead(Driver::Shell).to_string().contains("dead at 8000"), "and a table says so");
         let text = table(&[row(Driver::Shim, Some(500)), row(Driver::Locked, None)]);
         assert!(text.contains("500 ms") && text.contains("not in 30 s"), "{text}");
     }
