@@ -114,19 +114,78 @@ fn breaks<const N: usize>(bounds: Bounds, without: Without, property: &'static s
 /// The same run, walked by real cores: with the rule they refuse a step of it, without it they go all the way and S1 breaks.
 fn breaks_the_core_too<const N: usize>(bounds: Bounds, without: Without, property: &'static str, refusal: &str) {
     let path = breaks::<N>(bounds.clone(), without, property);
+    walks_to_the_break(&path, &bounds.without(without), without, Some(refusal), "S1: ");
+}
+
+/// The same of a run of fencing, to its first break, and without the steps that it does not need: `refusal` is what the cores
+/// with all rules say to one of them; if they refuse none, nothing breaks.
+fn breaks_a_fence_too(executors: &[u8], without: Without, property: &'static str, refusal: Option<&str>, says: &str) {
+    let bounds = one_election::<3>(4).fencing(executors);
+    let path = breaks::<3>(bounds.clone(), without, property);
     let bounds = bounds.without(without);
+    let path = shortened::<3>(&bounds, path, property);
+    println!("of which these do it:");
+    for step in &path {
+        println!("  {step}");
+    }
+    walks_to_the_break(&path, &bounds, without, refusal, says);
+}
+
+/// With all rules a step is refused, or nothing breaks; without this one the last step is walked, and a checker says this.
+fn walks_to_the_break<const N: usize>(
+    path: &[Step<N>],
+    bounds: &Bounds,
+    without: Without,
+    refusal: Option<&str>,
+    says: &str,
+) {
     let rule = hook(without);
-    let refused = replay(&path, &bounds, Rules::ALL).expect_err("with all rules the cores walk all of it");
-    println!("  with {rule:?} the cores refuse step {}: {}: {}", refused.step, refused.what, refused.why);
-    assert_eq!(refused.why, refusal);
-    assert!(refused.agree, "what was refused leaves all in disagreement");
-    let walked = std::panic::catch_unwind(|| replay(&path, &bounds, Rules::without(rule)));
+    match (replay(path, bounds, Rules::ALL), refusal) {
+        (Err(refused), _) => {
+            println!("  with {rule:?} the cores refuse step {}: {}: {}", refused.step, refused.what, refused.why);
+            assert_eq!(Some(refused.why.as_str()), refusal);
+            assert!(refused.agree, "what was refused leaves all in disagreement");
+        }
+        (Ok(()), None) => println!("  with {rule:?} the cores walk all of it, and nothing breaks"),
+        (Ok(()), Some(_)) => panic!("with all rules the cores walk all of it"),
+    }
+    let walked = std::panic::catch_unwind(|| replay(path, bounds, Rules::without(rule)));
     let sentence = match walked {
         Ok(ended) => panic!("without {rule:?} nothing breaks: {ended:?}"),
         Err(panic) => panic.downcast::<String>().map_or_else(|_| String::new(), |it| *it),
     };
     println!("  without {rule:?}: {sentence}");
-    assert!(sentence.contains("S1: "), "without {rule:?} something else breaks: {sentence}");
+    assert!(sentence.contains(says), "without {rule:?} something else breaks: {sentence}");
+}
+
+/// Where this path breaks the property: after so many steps. `None`: it is no path of the model, or nothing breaks.
+fn breaks_after<const N: usize>(model: &Agreement<N>, path: &[Step<N>], property: &'static str) -> Option<usize> {
+    let holds = model.property(property).condition;
+    let mut world = World::new(&model.0);
+    for (at, step) in path.iter().enumerate() {
+        let mut steps = Vec::new();
+        world.steps(&model.0, &mut steps);
+        world = steps.contains(step).then(|| world.after(*step, &model.0))?;
+        if !holds(model, &world) {
+            return Some(at + 1);
+        }
+    }
+    None
+}
+
+/// The path to its first break, without the steps that can be left out of it.
+fn shortened<const N: usize>(bounds: &Bounds, mut path: Vec<Step<N>>, property: &'static str) -> Vec<Step<N>> {
+    let model = Agreement::<N>(bounds.clone());
+    path.truncate(breaks_after(&model, &path, property).expect("it breaks"));
+    for at in (0..path.len()).rev() {
+        let mut less = path.clone();
+        less.remove(at);
+        if let Some(end) = breaks_after(&model, &less, property) {
+            less.truncate(end);
+            path = less;
+        }
+    }
+    path
 }
 
 /// These elections only, (round, host), and restarts of these hosts only.
@@ -248,10 +307,8 @@ fn one_election<const N: usize>(versions: u8) -> Bounds {
     narrowed([(2, 1)], &[], Bounds::all(hosts, 2, versions, 0))
 }
 
-/// Without this rule the model breaks, and so do real cores in the world of devices, guards and guests: the rule is switched off
-/// in the story that needs it, and a checker notices; with it the story ends well.
-fn breaks_a_story_too(without: Without, property: &'static str) {
-    breaks::<3>(one_election::<3>(4).fencing(&[1, 2]), without, property);
+/// The rule is missed in a story on the simulated world, too, of devices, guards and guests; with it the story ends well.
+fn is_missed_in_a_story(without: Without) {
     let rule = hook(without);
     is_noticed(rule);
     STORIES.iter().filter(|story| story.rule == rule).for_each(|story| (story.tell)(Rules::ALL));
@@ -259,25 +316,35 @@ fn breaks_a_story_too(without: Without, property: &'static str) {
 
 #[test]
 fn only_what_was_committed_is_ordered() {
-    breaks_a_story_too(Without::OrderCommitted, FENCES_THE_CONDEMNED);
+    let (without, refusal) = (Without::OrderCommitted, "it orders nothing");
+    breaks_a_fence_too(&[2], without, FENCES_THE_CONDEMNED, Some(refusal), "S4: ");
+    is_missed_in_a_story(without);
 }
 
 #[test]
 fn whoever_promised_a_higher_ballot_refuses_an_order() {
-    breaks_a_story_too(Without::OrderAtPromise, FENCES_THE_CONDEMNED);
+    let (without, refusal) = (Without::OrderAtPromise, "it does not obey");
+    breaks_a_fence_too(&[1, 2], without, FENCES_THE_CONDEMNED, Some(refusal), "S4: ");
+    is_missed_in_a_story(without);
 }
 
 #[test]
 fn a_node_is_turned_on_when_no_order_can_hit_it() {
-    breaks_a_story_too(Without::OnAfterOrders, FENCES_THE_CONDEMNED);
+    let (without, refusal) = (Without::OnAfterOrders, "it does not turn it on");
+    breaks_a_fence_too(&[1, 2], without, FENCES_THE_CONDEMNED, Some(refusal), "S4: ");
+    is_missed_in_a_story(without);
 }
 
 #[test]
-fn a_condemnation_is_no_proof() {
-    breaks_a_story_too(Without::DownConfirmed, DOWN_IS_TRUE);
+fn a_timeout_is_no_proof() {
+    let (without, refusal) = (Without::DownConfirmed, "it does not propose that");
+    breaks_a_fence_too(&[2], without, DOWN_IS_TRUE, Some(refusal), "S2: ");
+    is_missed_in_a_story(without);
 }
 
 #[test]
 fn a_proof_that_was_only_accepted_is_not_told() {
-    breaks_a_story_too(Without::DownCommitted, DOWN_STAYS);
+    let without = Without::DownCommitted;
+    breaks_a_fence_too(&[2], without, DOWN_STAYS, None, "lost: ");
+    is_missed_in_a_story(without);
 }

@@ -28,7 +28,7 @@ impl<const N: usize> World<N> {
     }
 
     /// Whether its executor, if it obeys the rules, may still obey this order.
-    fn is_live(&self, order: &Order) -> bool {
+    pub(super) fn is_live(&self, order: &Order) -> bool {
         let executor = &self.appliances[at(order.executor.0)];
         executor.incarnation == order.executor.1 && order.ballot >= executor.promised
     }
@@ -69,6 +69,19 @@ impl<const N: usize> World<N> {
         self.broken.unjust |= self.writes != 0 && !self.truth.iter().flatten().any(condemned);
         self.writes = 0;
         self.orders.retain(|it| *it != order);
+        self.prove(order);
+    }
+
+    /// An order comes to nothing: its validity was over before it came, or the device said nothing about it.
+    pub(super) fn expire(&mut self, order: Order, bounds: &Bounds) {
+        self.orders.retain(|it| *it != order);
+        if bounds.lacks(Without::DownConfirmed) {
+            self.prove(order);
+        }
+    }
+
+    /// The orderer takes this for done.
+    fn prove(&mut self, order: Order) {
         let leader = &mut self.appliances[at(order.ballot.host)];
         if let Part::Leads { ballot, .. } = leader.part
             && ballot == order.ballot
@@ -88,12 +101,8 @@ impl<const N: usize> World<N> {
     }
 
     /// An appliance tells its sessions what this view says of the node.
-    pub(super) fn tell(&mut self, view: View<N>, bounds: &Bounds) {
-        let told = match view.node {
-            Node::Down(incarnation) => incarnation,
-            Node::Condemned(incarnation) if bounds.lacks(Without::DownConfirmed) => incarnation,
-            Node::Up(_) | Node::Condemned(_) => return,
-        };
+    pub(super) fn tell(&mut self, view: View<N>) {
+        let Node::Down(told) = view.node else { return };
         self.broken.told_alive |= self.writes == told;
         self.told = self.told.min(Some((view.version, told))).or(Some((view.version, told)));
         self.hold_against_told();

@@ -5,7 +5,7 @@
 //! against: what was committed, and whether the node can write, whatever an appliance believes of it. It must never be
 //! wiser than the core: where they differ, the model may do *more* (a vote carries the whole state instead of a slot to
 //! fetch, a leader gives up whenever it likes, anybody is suspected at any time), never less. `replay` walks its paths with
-//! real cores. Rules: SAFETY A2-A4, A7, B1, F1, F2, F4; the argument is in docs/PROTOCOL.md.
+//! real cores, fences too. Rules: SAFETY A2-A4, A7, B1, F1, F2, F4; the argument is in docs/PROTOCOL.md.
 //!
 //! ```text
 //! Stand -> Grant ... -> Win -> (Accept ... -> Commit -> Propose)*      and at any time Learn, Restart
@@ -19,6 +19,7 @@
 
 mod cores;
 mod fencing;
+mod outside;
 pub mod replay;
 mod words;
 
@@ -226,20 +227,20 @@ impl<const N: usize> World<N> {
             Step::Win(host, _, view) => world.win(host, view, bounds),
             Step::Propose(host, view) => world.propose(host, view, bounds),
             Step::Accept(host, slot, view) => world.accept(host, slot, view),
-            Step::Commit(host) => world.commit(host, bounds),
+            Step::Commit(host) => world.commit(host),
             Step::Learn(host) => {
                 world.appliances[at(host)].learn(host);
-                world.tell(world.appliances[at(host)].accepted, bounds);
+                world.tell(world.appliances[at(host)].accepted);
             }
             Step::Restart(host) => world.restart(host),
             Step::Fence(_, order) => world.orders.push(order),
             Step::Drive(order) => world.drive(order),
-            Step::Expire(order) => world.orders.retain(|it| *it != order),
+            Step::Expire(order) => world.expire(order, bounds),
         }
         if let Step::Propose(_, view) | Step::Accept(_, _, view) = step
             && bounds.lacks(Without::DownCommitted)
         {
-            world.tell(view, bounds);
+            world.tell(view);
         }
         world.forget(bounds);
         world
@@ -281,7 +282,7 @@ impl<const N: usize> World<N> {
         if bounds.lacks(Without::CommitFirst) {
             appliance.learn(host);
             self.has_effect(view);
-            self.tell(view, bounds);
+            self.tell(view);
         } else {
             self.send(host);
         }
@@ -324,7 +325,7 @@ impl<const N: usize> World<N> {
         }
     }
 
-    fn commit(&mut self, host: u8, bounds: &Bounds) {
+    fn commit(&mut self, host: u8) {
         let appliance = &mut self.appliances[at(host)];
         let (slot, view) = (appliance.slot, appliance.accepted);
         appliance.learn(host);
@@ -332,7 +333,7 @@ impl<const N: usize> World<N> {
         self.proposals.retain(|it| it.slot != slot || it.view != view);
         self.proposals.push(Proposal { slot, view, committed: true });
         self.has_effect(view);
-        self.tell(view, bounds);
+        self.tell(view);
     }
 
     /// Somebody acts on this view: it is held against all that were acted on before.

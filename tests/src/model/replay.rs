@@ -1,12 +1,17 @@
-//! Walks a path of the model with real cores: the same messages arrive, the same appliances restart.
+//! Walks a path of the model with real cores: the same messages arrive, the same appliances restart, the same orders reach
+//! the device.
 //!
 //! Owns the translation of each step into what a core needs for it. Where the model acts at will, a core needs a reason: to
 //! stand, nobody may have heard a leader, so clocks go on; to decide something, there must be a fact, so the leader's own
 //! host boots anew; to admit somebody, he must have been met. A step that a core does not take ends the walk: that is how a
 //! rule shows that it holds. What a core does and the model does not say (HELLO, heartbeats) is done when a step needs it.
+//! The steps of a fence are in `fence`.
+
+mod fence;
 
 use super::cores::{Cores, Letter};
-use super::{Ballot, Bounds, Part, Slot, Step, View, Without, World, at};
+use super::{Ballot, Bounds, Part, Slot, Step, View, Without, World, at, hosts};
+use crate::sim::config;
 use palisade_core::id as core_id;
 use palisade_core::rule::{Rule, Rules};
 use palisade_core::status::Role;
@@ -37,7 +42,7 @@ pub struct Refused {
 /// A core refused a step.
 ///
 /// # Panics
-/// S1 broke.
+/// An invariant broke: S1, S2, S4, or that no NODE_DOWN is lost.
 pub fn replay<const N: usize>(path: &[Step<N>], bounds: &Bounds, rules: Rules) -> Result<(), Refused> {
     let mut walk = Walk::<N>::new(bounds, rules);
     for (step, action) in path.iter().enumerate() {
@@ -62,6 +67,10 @@ struct Walk<const N: usize> {
     digests: BTreeMap<View<N>, u64>,
     /// Who stands in the model and does not here yet: it matters only when somebody answers.
     to_stand: Vec<Ballot>,
+    /// The host beside the model's whose node is fenced, if any is.
+    target: Option<u8>,
+    /// The model's version with which that node is a member again, and how many more it took here: its host is one first.
+    returned: Option<(u8, u64)>,
 }
 
 type Done = Result<(), &'static str>;
@@ -106,7 +115,12 @@ impl<const N: usize> Walk<N> {
     /// As the model begins: host 0 leads, version 1 is committed and everybody knows; its proposal may come once more.
     fn new(bounds: &Bounds, rules: Rules) -> Self {
         let hosts = u8::try_from(N).expect("few hosts");
-        let mut cores = Cores::new(hosts, hosts, rules);
+        let target = (!bounds.executors.is_empty()).then_some(hosts);
+        let config = match target {
+            Some(_) => fence::config(hosts, &bounds.executors),
+            None => config::cluster_with_votes(hosts, hosts),
+        };
+        let mut cores = Cores::new(config, rules);
         // Only the clock of host 0 goes on until it leads.
         for _ in 0..100 {
             if cores.role(0) == Role::Leader {
@@ -118,13 +132,16 @@ impl<const N: usize> Walk<N> {
             }
         }
         cores.all_is_well(3_000_000);
+        if target.is_some() {
+            fence::begin_nodes(&mut cores);
+        }
         if bounds.lacks(Without::GreaterOnly) {
             Self::elect_again(&mut cores);
         } else {
             cores.new_boot(0);
         }
         cores.pass(0, RESEND);
-        let mut seen = [false; N];
+        let mut seen = vec![false; cores.all().count()];
         cores.deliver(|letter| proposed(letter).is_some() && !std::mem::replace(&mut seen[at(letter.to)], true));
         cores.deliver(|letter| matches!(letter.message, Message::NeedWhole { .. }));
         cores.pass(0, RESEND);
@@ -138,7 +155,8 @@ impl<const N: usize> Walk<N> {
         let world = World::<N>::new(bounds);
         let first = cores.letters.iter().find_map(carried).map(|(_, digest)| digest);
         let digests = BTreeMap::from([(world.appliances[0].accepted, first.expect("it may come once more"))]);
-        Self { world, cores, ballots, digests, base: summary.version - 1, to_stand: Vec::new() }
+        let base = summary.version - 1;
+        Self { world, cores, ballots, digests, base, to_stand: Vec::new(), target, returned: None }
     }
 
     /// Host 0 is elected once more, and host 1 has missed something: so what host 1 is to accept comes as a whole state. A
@@ -173,6 +191,9 @@ impl<const N: usize> Walk<N> {
     /// Everything arrives, and nothing fails any more: whether all agree, and are members.
     fn peace(&mut self) -> bool {
         self.cores.all_is_well(12_000_000);
+        if self.target.is_some() {
+            self.devices_work();
+        }
         let version = self.cores.version(0);
         let leaders = self.cores.all().filter(|&host| self.cores.role(host) == Role::Leader).count();
         let member = |host| matches!(self.cores.role(host), Role::Leader | Role::Member);
@@ -180,7 +201,9 @@ impl<const N: usize> Walk<N> {
     }
 
     fn slot(&self, slot: Slot) -> message::Slot {
-        message::Slot { ballot: self.ballots[&slot.ballot], version: self.base + u64::from(slot.version) }
+        let more = self.returned.filter(|(since, _)| slot.version >= *since).map_or(0, |(_, more)| more);
+        let version = self.base + u64::from(slot.version) + more;
+        message::Slot { ballot: self.ballots[&slot.ballot], version }
     }
 
     fn step(&mut self, step: Step<N>) -> Done {
@@ -199,9 +222,9 @@ impl<const N: usize> Walk<N> {
                 self.cores.restart(host);
                 Ok(())
             }
-            Step::Fence(..) | Step::Drive(_) | Step::Expire(_) => {
-                Err("devices and guests are the simulated world's, where the same rule is missed in a story")
-            }
+            Step::Fence(host, order) => self.order(host, &order),
+            Step::Drive(order) => self.drive(&order),
+            Step::Expire(order) => self.expire(&order),
         }
     }
 
@@ -234,7 +257,7 @@ impl<const N: usize> Walk<N> {
         let me = ballot.host;
         self.let_go(me);
         let leads = |world: &World<N>, host: u8| matches!(world.appliances[at(host)].part, Part::Leads { .. });
-        let others: Vec<u8> = self.cores.all().filter(|&it| it != me && !leads(&self.world, it)).collect();
+        let others: Vec<u8> = hosts::<N>().filter(|&it| it != me && !leads(&self.world, it)).collect();
         for &other in &others {
             self.let_go(other);
         }
@@ -341,7 +364,9 @@ impl<const N: usize> Walk<N> {
         let target = message::Slot { ballot: self.ballots[&last.slot.ballot], ..self.slot(last.slot) };
         let target = message::Slot { version: target.version + 1, ..target };
         let is_out = |cores: &Cores| cores.has(|it| it.from == host && proposed(it) == Some(target));
+        let turn = self.target.filter(|_| view.node != last.accepted.node);
         match newcomer.and_then(|other| u8::try_from(other).ok()) {
+            None if turn.is_some() => return self.propose_node(host, view, target),
             None => self.cores.new_boot(host),
             Some(other) => {
                 for _ in 0..60 {
@@ -354,6 +379,11 @@ impl<const N: usize> Walk<N> {
                 }
             }
         }
+        self.is_proposed(host, view, target)
+    }
+
+    /// Whether this slot went out, as this view.
+    fn is_proposed(&mut self, host: u8, view: &View<N>, target: message::Slot) -> Done {
         let sent = self.cores.letters.iter().filter(|it| it.from == host).filter_map(carried);
         let digest = sent.filter(|(slot, _)| *slot == target).map(|(_, digest)| digest).next();
         self.digests.extend(digest.map(|digest| (*view, digest)));
@@ -383,11 +413,14 @@ impl<const N: usize> Walk<N> {
     }
 
     fn commit(&mut self, host: u8) -> Done {
-        let slot = self.slot(self.world.appliances[at(host)].slot);
+        let leader = self.world.appliances[at(host)];
+        let slot = self.slot(leader.slot);
         let said = |it: &Letter| it.to == host && matches!(it.message, Message::Accept { slot: of, .. } if of == slot);
         self.cores.deliver(said);
         let is_so = self.cores.role(host) == Role::Leader && self.cores.version(host) == slot.version;
-        done(is_so, "it counts no quorum")
+        done(is_so, "it counts no quorum")?;
+        let same = self.target.is_none() || self.says_of_node(host) == leader.accepted.node;
+        done(same, "it says something else of the node")
     }
 
     fn learn(&mut self, host: u8) -> Done {

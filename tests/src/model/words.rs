@@ -173,7 +173,7 @@ pub enum Step<const N: usize> {
     Fence(u8, Order),
     /// An executor obeys: the node cannot write any more.
     Drive(Order),
-    /// The validity of an order is over before it came.
+    /// An order comes to nothing: its validity is over before it came, or the device says nothing in time.
     Expire(Order),
 }
 
@@ -214,7 +214,7 @@ impl<const N: usize> fmt::Display for Step<N> {
                 write!(f, "{host} orders {} under {} to fence node {}", order.executor.0, order.ballot, order.target)
             }
             Self::Drive(order) => write!(f, "{} obeys the order of {}", order.executor.0, order.ballot),
-            Self::Expire(order) => write!(f, "the order of {} to {} is over", order.ballot, order.executor.0),
+            Self::Expire(order) => write!(f, "the order of {} to {} comes to nothing", order.ballot, order.executor.0),
         }
     }
 }
@@ -241,7 +241,7 @@ pub enum Without {
     OrderAtPromise,
     /// F2: a node is turned on only after every order of its record was answered or is over.
     OnAfterOrders,
-    /// NODE_DOWN needs a proof, not a condemnation.
+    /// NODE_DOWN needs a proof: a timeout is none.
     DownConfirmed,
     /// NODE_DOWN is told when the proof is committed, not when it is accepted.
     DownCommitted,
