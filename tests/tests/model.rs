@@ -314,6 +314,19 @@ fn is_missed_in_a_story(without: Without) {
     STORIES.iter().filter(|story| story.rule == rule).for_each(|story| (story.tell)(Rules::ALL));
 }
 
+/// With all rules real cores walk a run in which a node is fenced and is a member again: what they refuse elsewhere is the rule's.
+#[test]
+fn real_cores_fence_a_node_and_it_returns() {
+    let bounds = one_election::<3>(5).fencing(&[2]);
+    let found = HasDiscoveries::AllOf(BTreeSet::from([NODE_RETURNS]));
+    let checker = Agreement::<3>(bounds.clone()).checker().finish_when(found).spawn_bfs().join();
+    let path = checker.discovery(NODE_RETURNS).expect("it returns").into_actions();
+    for step in &path {
+        println!("  {step}");
+    }
+    assert_eq!(replay(&path, &bounds, Rules::ALL), Ok(()));
+}
+
 #[test]
 fn only_what_was_committed_is_ordered() {
     let (without, refusal) = (Without::OrderCommitted, "it orders nothing");
