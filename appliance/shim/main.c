@@ -213,7 +213,7 @@ static int pal_machine_init(void)
 	error = wait_for_random_bytes();
 	if (error)
 		return error;
-	pal_init(&pal_machine, pal_now(), node, get_random_u64() | 1,
+	pal_init(&pal_machine, pal_now(), node, get_random_u64() | 2,
 		 get_random_u64());
 	error = pal_read_addresses(dlm);
 	if (error)

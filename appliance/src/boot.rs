@@ -11,7 +11,7 @@ use heapless::Vec;
 use palisade_core::board;
 use palisade_core::config::{self, Config, Timing, check, parse};
 use palisade_core::engine::{Boot, Engine};
-use palisade_core::id::{HostId, NodeId};
+use palisade_core::id::{HostId, NodeId, WHOEVER};
 use palisade_core::limits::{CONFIG_BYTES_MAX, LOCAL_NODES_MAX};
 
 use crate::cell::Once;
@@ -194,7 +194,7 @@ fn draw(clock: &Clock, random: &mut Entropy) -> (u64, [u8; 32], u16) {
         }
     }
     // Zero means "none known".
-    (u64::from_le_bytes(incarnation).max(1), seed, u16::from_le_bytes(port))
+    (u64::from_le_bytes(incarnation).max(WHOEVER + 1), seed, u16::from_le_bytes(port))
 }
 
 fn slot_of(first: u8, index: usize) -> u8 {

@@ -83,6 +83,12 @@ fn the_only_vote_leads_and_serves_only_its_own_node() {
     let other = alone.say(Road::Channel(0), 0, &hello(2));
     assert_eq!(other, [Message::Error { refusal: Refusal::WrongNode }], "its channel gives it number 1");
     assert_eq!(alone.counter(Counter::SessionsRefused), 1);
+    // Zero is no incarnation, and one is the name of whoever runs there.
+    for nobody in [0, 1] {
+        let hello = Message::Hello { node: NodeId::new(1), incarnation: nobody, nonce: 3, served: Cluster::NONE };
+        let refused = alone.say(Road::Channel(0), 0, &hello);
+        assert_eq!(refused, [Message::Error { refusal: Refusal::BadRequest }], "incarnation {nobody}");
+    }
     let welcome = alone.say(Road::Channel(0), 0, &hello(1));
     assert!(matches!(welcome[..], [Message::Welcome { nonce: 3, .. }]), "{welcome:?}");
 }

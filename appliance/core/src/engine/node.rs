@@ -4,7 +4,7 @@ use super::Engine;
 use crate::cold;
 use crate::fencing::Verdict;
 use crate::fencing::executor::Reply;
-use crate::id::{Cluster, HostId, Incarnation, NodeId};
+use crate::id::{Cluster, HostId, Incarnation, NodeId, WHOEVER};
 use crate::io::Road;
 use crate::limits::{FRAME_PAYLOAD_MAX, RESEND_MS, SESSIONS_MAX, VIEW_AGAIN_MS};
 use crate::local::News;
@@ -235,9 +235,14 @@ impl Engine {
     fn on_hello(&mut self, now: Instant, road: Road, who: (NodeId, Incarnation, Cluster), nonce: u64) {
         let (node, incarnation, served) = who;
         let speaks_for = self.sessions.get(road).node;
-        if node != speaks_for || (node.is_some() && incarnation == 0) {
+        if node != speaks_for {
             log::warn!("a session of {speaks_for} claims to be {node}; refused");
             return self.refuse(now, road, Refusal::WrongNode);
+        }
+        // Of whoever has such a number no death could be told.
+        if node.is_some() && incarnation <= WHOEVER {
+            log::warn!("{node} says that its incarnation is {incarnation}, which nobody's can be; refused");
+            return self.refuse(now, road, Refusal::BadRequest);
         }
         if self.admitted_at.is_none() {
             return self.say_error(now, road, Refusal::NotAdmitted);

@@ -8,7 +8,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use palisade_core::id::Incarnation;
+use palisade_core::id::{Incarnation, WHOEVER};
 use palisade_core::time::Instant;
 
 use crate::sys;
@@ -46,7 +46,7 @@ pub fn incarnation() -> io::Result<Incarnation> {
     if let Some(known) = read_number(Path::new(INCARNATION)) {
         return Ok(known);
     }
-    let fresh = random()?;
+    let fresh = random()?.max(WHOEVER + 1);
     fs::create_dir_all("/run")?;
     let mut file = File::create(INCARNATION)?;
     file.write_all(&fresh.to_le_bytes())?;
