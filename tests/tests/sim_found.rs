@@ -6,7 +6,7 @@ use palisade_core::status::HostState;
 use palisade_core::wire::node::NodeState;
 use palisade_tests::scenarios::stage::{back, whole};
 use palisade_tests::sim::story::{shape_of, told};
-use palisade_tests::sim::{Bmc, Mood, Stop, Trace, Wish, World, config};
+use palisade_tests::sim::{Bmc, Mood, Power, Stop, Trace, Wish, World, config};
 
 /// A HELLO after a RESET proves the end of the memory, not of what the host still writes for it.
 #[test]
@@ -295,5 +295,31 @@ fn who_was_let_go_unheard_before_all_memory_was_lost_does_not_join_again() {
         assert!(world.run_until_true(5_000, |w| w.guests[&2].dlm.is_closed()), "seed {seed}\n{}", world.story());
         assert_eq!(set(&world), Some(vec![1]), "seed {seed}\n{}", world.story());
         assert!(world.truth.downs.is_empty(), "seed {seed}: nobody died\n{}", world.story());
+    }
+}
+
+/// An order to switch a host off is still driven when the host's guard speaks for it, and the leader that sent it is lost: the
+/// next one knows nothing of the order, and turns on whoever fell silent after that (`cargo sim --from 60025353`).
+#[test]
+fn a_host_that_a_late_order_hit_under_the_next_leader_is_turned_on() {
+    const SLOW_BMC: u64 = 1_500_000;
+    for seed in 0..3 {
+        let mut world = whole(5, seed);
+        let leader = world.leader().unwrap();
+        let victim = (1..=5).find(|&host| host != leader).unwrap();
+        world.bmcs.insert(victim, Bmc::Works(SLOW_BMC));
+        world.power_off(victim);
+        let ordered = |w: &World| w.truth.orders.iter().any(|(_, _, target, _)| *target == victim);
+        assert!(world.run_until_true(10_000, ordered), "seed {seed}\n{}", world.story());
+        world.power_on(victim);
+        let down =
+            |w: &World| w.hosts[&leader].view().is_some_and(|v| v.host(HostId::new(victim)).state == HostState::Down);
+        assert!(world.run_until_true(SLOW_BMC / 2_000, down), "seed {seed}: its guard speaks first\n{}", world.story());
+        world.power_off(leader);
+        world.run_ms(SLOW_BMC / 1_000);
+        assert!(matches!(world.hosts[&victim].power, Power::Off), "seed {seed}: the order hit it\n{}", world.story());
+        world.power_on(leader);
+        world.bmcs.insert(victim, Bmc::Works(5_000));
+        back(&mut world);
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the choice of executors, and what may not be driven at all: a device that covers more than the target is used only
 //! when all that it covers is condemned by name (SAFETY F3).
 
+use super::Class;
 use super::harness::{Job, Scene};
 use crate::config::{Config, DEVICE_GUARD, DEVICE_QMP, Device, Host, Levels, Name, Proof};
 use crate::id::HostId;
@@ -35,6 +36,15 @@ pub fn hears(scene: &Scene<'_>, host: HostId) -> bool {
     host == scene.me
         || (scene.view.host(host).state == HostState::Member
             && scene.now.since(scene.watch.seen(host).silent_since()) < dead)
+}
+
+/// Whether a host that is down has to be turned on: it was switched off; or its guard spoke for it, and it is silent. Then an
+/// order that was still driven may have hit it afterwards, and a leader that begins later does not know (SAFETY F2).
+pub fn may_be_off(scene: &Scene<'_>, host: HostId) -> bool {
+    let dead = Duration::from_millis(u64::from(scene.config.timing.host_dead_ms));
+    let class = scene.view.host(host).class;
+    let silent = host != scene.me && scene.now.since(scene.watch.seen(host).silent_since()) >= dead;
+    class == Class::PowerOff as u8 || (class == Class::VmGone as u8 && silent)
 }
 
 /// Who drives the device with this name for the target; `turn` goes round among those who can.

@@ -7,7 +7,7 @@
 //! all, or one for each level where they race, and then the first proof ends the others (F3).
 
 use super::attempt::{Answer, TAG_BITS, tag, whose};
-use super::choose::{Choice, Named, choose, is_wide, levels_of, longest_attempt, shown, switches_power};
+use super::choose::{Choice, Named, choose, is_wide, levels_of, longest_attempt, may_be_off, shown, switches_power};
 use super::hold::is_spared;
 use super::lane::{Lane, Out, class_of, end, level_is_done, may_go, repeat};
 use super::{Action, Class, Verdict};
@@ -227,7 +227,7 @@ impl Harness {
             match row.state {
                 HostState::Condemned if is_spared(scene.config, scene.view, target) => {}
                 HostState::Condemned => next = next.min(self.drive(scene, &job, outbox)),
-                HostState::Down if row.class == Class::PowerOff as u8 && !row.turned_on => {
+                HostState::Down if !row.turned_on && may_be_off(scene, host) => {
                     next = next.min(self.turn_on(scene, &job, outbox));
                 }
                 _ => {}
