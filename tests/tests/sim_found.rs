@@ -323,3 +323,12 @@ fn a_host_that_a_late_order_hit_under_the_next_leader_is_turned_on() {
         back(&mut world);
     }
 }
+
+/// A leader that stood still with its clock learns when it goes on what a quorum had accepted before a cold start carried it
+/// on: that is no second line (seeds 60044705 and 60008545).
+#[test]
+fn a_leader_that_stood_still_learns_late_what_was_decided_before_a_cold_start() {
+    for seed in [60_044_705, 60_008_545] {
+        let _report = told(shape_of(seed, None, None), seed, Trace::Kept);
+    }
+}

@@ -1,7 +1,8 @@
 //! S1: committed views form one line, and every member's views only move forward.
 //!
 //! Owns the line: (cluster number, version) and the digest of each state that anybody declared committed. As soon as a later
-//! cluster incarnation has committed anything, an earlier one never commits again. Where nobody is left who remembers the
+//! cluster incarnation has committed anything, an earlier one never decides anything again: a leader that stood still may learn
+//! then of what a quorum had accepted before, and of nothing else. Where nobody is left who remembers the
 //! earlier one, the later one may begin with the same number: the random part tells them apart, and whoever is met who does
 //! remember raises it.
 
@@ -9,7 +10,7 @@ use crate::sim::{Host, Micros};
 use palisade_core::id::Incarnation;
 use palisade_core::state::{STATE_BYTES_MAX, State, digest};
 use palisade_core::wire::node::Target;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Names a state: its version, which holds the number of the cluster incarnation, and that one's random part.
 pub type Key = (u64, u32);
@@ -21,6 +22,8 @@ pub struct Line {
     states: BTreeMap<Key, u64>,
     /// The random parts of the cluster incarnations, in the order in which they first committed, and their newest versions.
     begun: Vec<(u32, u64)>,
+    /// Which versions a quorum had accepted when the newest of them began, and who did.
+    chosen: BTreeSet<(u64, u8)>,
     /// What was declared last began the newest of them.
     fresh: bool,
     /// What each appliance's life declared last.
@@ -30,8 +33,14 @@ pub struct Line {
 }
 
 impl Line {
-    /// An appliance declares this committed. Whether it is the first.
-    pub fn declared(&mut self, now: Micros, host: &Host, view: &State) -> bool {
+    /// An appliance declares this committed. Whether it is the first. `chosen`: as `Quorum::chosen`.
+    pub fn declared(
+        &mut self,
+        now: Micros,
+        host: &Host,
+        view: &State,
+        chosen: impl FnOnce() -> BTreeSet<(u64, u8)>,
+    ) -> bool {
         let key = (view.version, view.cluster.random);
         let before = self.last.insert((host.id, host.life), key);
         if before == Some(key) {
@@ -48,6 +57,7 @@ impl Line {
         match self.begun.iter().position(|(random, _)| *random == key.1) {
             None => {
                 self.begun.push((key.1, key.0));
+                self.chosen = chosen();
                 self.fresh = true;
             }
             Some(at) => {
@@ -55,8 +65,17 @@ impl Line {
                 let newest = self.begun[at].1;
                 assert!(newest < key.0, "S1: host {} committed {key:?} at {now} us, after {newest} was", host.id);
                 let is_last = at + 1 == self.begun.len();
-                assert!(is_last, "S1: host {} committed {key:?} at {now} us, after another one began", host.id);
+                let learns = self.chosen.contains(&(key.0, host.id));
+                assert!(
+                    is_last || learns,
+                    "S1: host {} committed {key:?} at {now} us, after another one began",
+                    host.id
+                );
                 self.begun[at].1 = key.0;
+                if !is_last {
+                    self.states.insert(key, sum);
+                    return false;
+                }
             }
         }
         self.states.insert(key, sum);

@@ -149,7 +149,7 @@ impl Truth {
 
     /// An appliance declares a view committed.
     pub fn committed(&mut self, facts: &Facts<'_>, host: &Host, view: &State) {
-        if view.version == 0 || !self.line.declared(facts.now, host, view) {
+        if view.version == 0 || !self.line.declared(facts.now, host, view, || self.quorum.chosen()) {
             return;
         }
         if self.line.just_forgot() {

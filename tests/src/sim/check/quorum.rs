@@ -9,7 +9,7 @@ use palisade_core::config::Config;
 use palisade_core::id::{Ballot, HostId, Incarnation};
 use palisade_core::state::State;
 use palisade_core::status::HostState;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Acceptances that are remembered: more than are ever under way.
 const KEPT: usize = 64;
@@ -39,6 +39,16 @@ impl Quorum {
             let oldest = self.order.pop_front();
             oldest.and_then(|key| self.accepted.remove(&key));
         }
+    }
+
+    /// Which versions a quorum of votes has accepted, and who did: whoever of them learns of that later learns what was decided.
+    pub fn chosen(&self) -> BTreeSet<(u64, u8)> {
+        let by_quorum = |hosts: &[(u8, Incarnation)]| {
+            let votes = self.voters.iter().filter(|voter| hosts.iter().any(|(host, _)| host == *voter));
+            votes.count() > self.voters.len() / 2
+        };
+        let chosen = self.accepted.iter().filter(|(_, hosts)| by_quorum(hosts));
+        chosen.flat_map(|(key, hosts)| hosts.iter().map(|(host, _)| (key.0, *host))).collect()
     }
 
     /// Whether there are exactly two votes, and one is this host's.
