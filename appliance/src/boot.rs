@@ -193,7 +193,7 @@ fn draw(clock: &Clock, random: &mut Entropy) -> (u64, [u8; 32], u16) {
             refuse(format_args!("the entropy device in slot {:#04x} gives no bytes", board::ENTROPY_SLOT));
         }
     }
-    // Zero means "none known".
+    // Zero means "none known", and one "whoever runs there".
     (u64::from_le_bytes(incarnation).max(WHOEVER + 1), seed, u16::from_le_bytes(port))
 }
 

@@ -1,7 +1,7 @@
 //! Who drives a device.
 //!
-//! Owns the choice of executors, and what may not be driven at all: a device that covers more than the target is used only
-//! when all that it covers is condemned by name (SAFETY F3).
+//! Owns the choice of executors, which hosts there are to turn on, and what may not be driven at all: a device that covers
+//! more than the target is used only when all that it covers is condemned by name (SAFETY F3).
 
 use super::Class;
 use super::harness::{Job, Scene};
@@ -30,21 +30,21 @@ pub struct Choice {
     pub able: u8,
 }
 
+fn is_silent(scene: &Scene<'_>, host: HostId) -> bool {
+    let dead = Duration::from_millis(u64::from(scene.config.timing.host_dead_ms));
+    host != scene.me && scene.now.since(scene.watch.seen(host).silent_since()) >= dead
+}
+
 /// Whether a host can be given an order: we ourselves, or a member that is heard.
 pub fn hears(scene: &Scene<'_>, host: HostId) -> bool {
-    let dead = Duration::from_millis(u64::from(scene.config.timing.host_dead_ms));
-    host == scene.me
-        || (scene.view.host(host).state == HostState::Member
-            && scene.now.since(scene.watch.seen(host).silent_since()) < dead)
+    host == scene.me || (scene.view.host(host).state == HostState::Member && !is_silent(scene, host))
 }
 
 /// Whether a host that is down has to be turned on: it was switched off; or its guard spoke for it, and it is silent. Then an
 /// order that was still driven may have hit it afterwards, and a leader that begins later does not know (SAFETY F2).
 pub fn may_be_off(scene: &Scene<'_>, host: HostId) -> bool {
-    let dead = Duration::from_millis(u64::from(scene.config.timing.host_dead_ms));
     let class = scene.view.host(host).class;
-    let silent = host != scene.me && scene.now.since(scene.watch.seen(host).silent_since()) >= dead;
-    class == Class::PowerOff as u8 || (class == Class::VmGone as u8 && silent)
+    class == Class::PowerOff as u8 || (class == Class::VmGone as u8 && is_silent(scene, host))
 }
 
 /// Who drives the device with this name for the target; `turn` goes round among those who can.
